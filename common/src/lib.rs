@@ -1,0 +1,4 @@
+//! What the programs share. Knows no Kubernetes and serves no HTTP.
+
+pub mod clock;
+pub mod store;
