@@ -1,1 +1,27 @@
-//! The repository format, version 1: encodings, cryptography and trust. Pure: no I/O, no clock, no async.
+//! The repository format, version 1: encodings, cryptography and trust, as `docs/format.md` specifies them.
+//!
+//! Pure: no I/O, no clock, no async. Every parser here is bounded by [`limits`], never panics on any input,
+//! and has a fuzz target.
+
+pub mod body;
+pub mod charter;
+pub mod chunker;
+pub mod crypto;
+pub mod dsse;
+pub mod epoch;
+pub mod id;
+pub mod layout;
+pub mod limits;
+pub mod manifest;
+pub mod pack;
+pub mod pack_list;
+pub mod receipt;
+pub mod send_log;
+pub mod sorted_map;
+
+mod bytes;
+mod error;
+
+pub use error::FormatError;
+
+pub type Result<T> = std::result::Result<T, FormatError>;

@@ -1,0 +1,142 @@
+//! Building a pack in memory.
+
+use super::{DIRECTORY_FRAME, FrameKind, MAGIC, Reference, padme};
+use crate::crypto::derive::{PackKey, RunKey};
+use crate::crypto::seal::{self, FrameContext, TAG};
+use crate::id::{Digest, Handle, Sha256};
+use crate::limits;
+
+/// A finished pack.
+#[derive(Debug, Clone)]
+pub struct SealedPack {
+    pub bytes: Vec<u8>,
+    pub sha256: Sha256,
+    pub handle: Handle,
+    /// Plaintext bytes of its chunks.
+    pub plain_bytes: u64,
+}
+
+/// Collects chunks of one domain into frames, and frames into a pack.
+pub struct PackBuilder {
+    handle: Handle,
+    key: PackKey,
+    context: FrameContext,
+    out: Vec<u8>,
+    frames: Vec<(FrameKind, u32, u32)>,
+    open: Vec<u8>,
+    plain_bytes: u64,
+    level: i32,
+}
+
+impl PackBuilder {
+    /// A handle is random and never used for two packs: with the run key it makes the pack's key.
+    #[must_use]
+    pub fn new(handle: Handle, run_key: &RunKey, sealed_run_key: Vec<u8>) -> Self {
+        let mut out = MAGIC.to_vec();
+        let len = u16::try_from(sealed_run_key.len()).expect("a sealed run key is below 1 KiB");
+        out.extend_from_slice(&len.to_le_bytes());
+        out.extend_from_slice(&sealed_run_key);
+        out.extend_from_slice(&handle.0);
+        let context = FrameContext { header: Sha256::of(&out).0 };
+        let key = run_key.pack_key(&handle);
+        Self { handle, key, context, out, frames: Vec::new(), open: Vec::new(), plain_bytes: 0, level: 1 }
+    }
+
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle
+    }
+
+    /// Bytes held: sealed frames and the open one.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.out.len() + self.open.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty() && self.open.is_empty()
+    }
+
+    /// Whether the pack should be finished before more is appended.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.len() >= limits::PACK_TARGET || self.frames.len() + 2 >= limits::FRAMES_MAX
+    }
+
+    /// Adds a chunk of at most [`limits::FRAME_MAX`] bytes; small ones share a frame.
+    pub fn append(&mut self, chunk: &[u8]) -> Reference {
+        debug_assert!(chunk.len() <= limits::FRAME_MAX, "the chunker's bound is below a frame's");
+        if !self.open.is_empty() && self.open.len() + chunk.len() > limits::FRAME_TARGET {
+            self.close_frame();
+        }
+        let number =
+            |n: usize| u32::try_from(n).expect("a pack's frames, and a frame's bytes, are far below 2^32");
+        let reference = Reference {
+            handle: self.handle,
+            frame: number(self.frames.len()),
+            offset: number(self.open.len()),
+            length: number(chunk.len()),
+            digest: Digest::of(chunk),
+        };
+        self.plain_bytes += chunk.len() as u64;
+        self.open.extend_from_slice(chunk);
+        if self.open.len() >= limits::FRAME_TARGET {
+            self.close_frame();
+        }
+        reference
+    }
+
+    fn close_frame(&mut self) {
+        let plain = std::mem::take(&mut self.open);
+        let (kind, mut bytes) = compress(plain.as_slice(), self.level);
+        let frame = u32::try_from(self.frames.len()).expect("a pack's frames are far below 2^32");
+        seal::frame(&self.key, &self.context, frame, kind as u8, &mut bytes);
+        let sealed_len = u32::try_from(bytes.len()).expect("a frame is below 2^32 bytes");
+        let plain_len = u32::try_from(plain.len()).expect("a frame is below 2^32 bytes");
+        self.out.extend_from_slice(&bytes);
+        self.frames.push((kind, sealed_len, plain_len));
+        self.open = plain;
+        self.open.clear();
+    }
+
+    /// Seals the directory, with the padding in it, and names the pack.
+    #[must_use]
+    pub fn finish(mut self) -> SealedPack {
+        if !self.open.is_empty() || self.frames.is_empty() {
+            self.close_frame();
+        }
+        let mut directory = encode_directory(&self.frames);
+        let bare = (self.out.len() + directory.len() + TAG + 4) as u64;
+        let padding = usize::try_from(padme(bare) - bare).expect("padding is below 12 % of a pack");
+        directory.resize(directory.len() + padding, 0);
+        seal::frame(&self.key, &self.context, DIRECTORY_FRAME, FrameKind::Directory as u8, &mut directory);
+        let len = u32::try_from(directory.len()).expect("a directory is far below 2^32 bytes");
+        self.out.extend_from_slice(&directory);
+        self.out.extend_from_slice(&len.to_le_bytes());
+        let sha256 = Sha256::of(&self.out);
+        SealedPack { bytes: self.out, sha256, handle: self.handle, plain_bytes: self.plain_bytes }
+    }
+}
+
+/// CBOR: an array of [kind, sealed length, plaintext length]; offsets follow from the lengths.
+fn encode_directory(frames: &[(FrameKind, u32, u32)]) -> Vec<u8> {
+    let mut e = minicbor::Encoder::new(Vec::new());
+    let infallible = "writing to memory does not fail";
+    e.array(frames.len() as u64).expect(infallible);
+    for (kind, sealed, plain) in frames {
+        e.array(3).expect(infallible);
+        e.u8(*kind as u8).expect(infallible);
+        e.u32(*sealed).expect(infallible);
+        e.u32(*plain).expect(infallible);
+    }
+    e.into_writer()
+}
+
+/// zstd where it saves at least a thirty-second, else as it is.
+fn compress(plain: &[u8], level: i32) -> (FrameKind, Vec<u8>) {
+    match zstd::bulk::compress(plain, level) {
+        Ok(packed) if packed.len() + plain.len() / 32 < plain.len() => (FrameKind::Zstd, packed),
+        _ => (FrameKind::Raw, plain.to_vec()),
+    }
+}

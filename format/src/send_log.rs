@@ -1,0 +1,193 @@
+//! The send log: what the agent remembers of its last snapshots, so that it stores nothing twice. Sealed, and kept
+//! under `agent/`; holds keyed ids and references, never names.
+//!
+//! A root and its segments are `magic (6) ‖ AES-256-GCM(CBOR)`; the root under the run's log key, each segment under a
+//! random key of its own that the root holds, so that dropping old roots drops the keys of old segments.
+
+use crate::crypto::derive::Secret32;
+use crate::crypto::{open, seal};
+use crate::id::{ChunkId, Handle, RunId, Sha256};
+use crate::pack::Reference;
+use crate::{FormatError, Result, limits};
+use minicbor::{Decode, Encode};
+
+const ROOT: &[u8; 6] = b"LBLR\x01\x01";
+const SEGMENT: &[u8; 6] = b"LBLG\x01\x01";
+const UPLOADS: &[u8; 6] = b"LBLU\x01\x01";
+
+/// A pack that may be reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct KnownPack {
+    #[n(0)]
+    pub handle: Handle,
+    #[n(1)]
+    pub sha256: Sha256,
+    /// Bytes, sealed.
+    #[n(2)]
+    pub size: u64,
+    /// Bytes of its chunks.
+    #[n(3)]
+    pub plain_bytes: u64,
+    /// The list that names it, and its place there.
+    #[n(4)]
+    pub list: Sha256,
+    #[n(5)]
+    pub index: u32,
+    /// The store's time that was noted before it was sent, seconds since 1970.
+    #[n(6)]
+    pub noted: i64,
+}
+
+/// A chunk that may be reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct KnownChunk {
+    #[n(0)]
+    pub id: ChunkId,
+    #[n(1)]
+    pub reference: Reference,
+    /// Sequence number of the last manifest that needed it.
+    #[n(2)]
+    pub seq: u64,
+}
+
+/// What the root says of a segment.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct SegmentRef {
+    #[n(0)]
+    pub sha256: Sha256,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub key: Vec<u8>,
+    /// First chunk id in it.
+    #[n(2)]
+    pub first: ChunkId,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct LogRoot {
+    #[n(0)]
+    pub packs: Vec<KnownPack>,
+    #[n(1)]
+    pub segments: Vec<SegmentRef>,
+}
+
+/// A piece of the log of what a run has uploaded, so that a killed run goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct UploadPiece {
+    #[n(0)]
+    pub run: RunId,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub sealed_run_key: Vec<u8>,
+    /// `list` and `index` are not known yet: zero.
+    #[n(2)]
+    pub packs: Vec<KnownPack>,
+    #[n(3)]
+    pub chunks: Vec<KnownChunk>,
+}
+
+/// Cuts chunks, sorted by id, into segments: after an id whose last byte is 0 once 256 are in, so that unchanged
+/// stretches give equal segments.
+#[must_use]
+pub fn segments(chunks: &[KnownChunk]) -> Vec<&[KnownChunk]> {
+    let mut out = Vec::new();
+    let mut from = 0;
+    for (i, c) in chunks.iter().enumerate() {
+        let long = i + 1 - from;
+        if (c.id.0[15] == 0 && long >= 256) || long >= 8192 {
+            out.push(&chunks[from..=i]);
+            from = i + 1;
+        }
+    }
+    if from < chunks.len() {
+        out.push(&chunks[from..]);
+    }
+    out
+}
+
+fn seal_as<T: Encode<()>>(magic: &[u8; 6], key: &Secret32, value: &T) -> Vec<u8> {
+    let plain = minicbor::to_vec(value).expect("writing to memory does not fail");
+    [magic.to_vec(), seal::once(key, magic, &plain)].concat()
+}
+
+fn open_as<T: for<'b> Decode<'b, ()>>(magic: &[u8; 6], key: &Secret32, sealed: &[u8]) -> Result<T> {
+    if sealed.len() as u64 > limits::LOG_SEGMENT_MAX {
+        return Err(FormatError::too_large("send log", "over the limit"));
+    }
+    let body = sealed
+        .strip_prefix(magic)
+        .ok_or_else(|| FormatError::malformed("send log", "it does not begin as one"))?;
+    let plain = open::once("send log", key, magic, body)?;
+    minicbor::decode(&plain).map_err(|e| FormatError::malformed("send log", e.to_string()))
+}
+
+#[must_use]
+pub fn seal_root(key: &Secret32, root: &LogRoot) -> Vec<u8> {
+    seal_as(ROOT, key, root)
+}
+
+pub fn open_root(key: &Secret32, sealed: &[u8]) -> Result<LogRoot> {
+    open_as(ROOT, key, sealed)
+}
+
+#[must_use]
+pub fn seal_segment(key: &Secret32, chunks: &[KnownChunk]) -> Vec<u8> {
+    seal_as(SEGMENT, key, &chunks.to_vec())
+}
+
+pub fn open_segment(key: &Secret32, sealed: &[u8]) -> Result<Vec<KnownChunk>> {
+    open_as(SEGMENT, key, sealed)
+}
+
+#[must_use]
+pub fn seal_uploads(key: &Secret32, piece: &UploadPiece) -> Vec<u8> {
+    seal_as(UPLOADS, key, piece)
+}
+
+pub fn open_uploads(key: &Secret32, sealed: &[u8]) -> Result<UploadPiece> {
+    open_as(UPLOADS, key, sealed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Digest;
+
+    fn chunk(n: u32) -> KnownChunk {
+        let reference = Reference {
+            handle: Handle([1; 16]),
+            frame: n,
+            offset: 0,
+            length: 1,
+            digest: Digest::of(&n.to_le_bytes()),
+        };
+        let mut id = [0; 16];
+        id.copy_from_slice(&reference.digest.0[..16]);
+        KnownChunk { id: ChunkId(id), reference, seq: 1 }
+    }
+
+    #[test]
+    fn logs_open_with_their_key_only() {
+        let (key, other) = (Secret32::random(), Secret32::random());
+        let sealed = seal_segment(&key, &[chunk(1), chunk(2)]);
+        assert_eq!(open_segment(&key, &sealed).unwrap(), [chunk(1), chunk(2)]);
+        assert!(open_segment(&other, &sealed).is_err());
+        assert!(open_root(&key, &sealed).is_err());
+    }
+
+    #[test]
+    fn one_new_chunk_changes_one_segment() {
+        let mut chunks: Vec<KnownChunk> = (0..40_000).map(chunk).collect();
+        chunks.sort_by_key(|c| c.id);
+        let before: Vec<Vec<KnownChunk>> = segments(&chunks).into_iter().map(<[_]>::to_vec).collect();
+        assert!(before.len() > 20);
+        assert_eq!(before.concat(), chunks);
+        chunks.push(chunk(70_000));
+        chunks.sort_by_key(|c| c.id);
+        let changed = segments(&chunks).into_iter().filter(|s| !before.contains(&s.to_vec())).count();
+        assert!(changed <= 2, "{changed}");
+    }
+}
