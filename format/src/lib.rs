@@ -4,6 +4,7 @@
 //! and has a fuzz target.
 
 pub mod body;
+pub mod chain;
 pub mod charter;
 pub mod chunker;
 pub mod crypto;

@@ -1,0 +1,170 @@
+//! Configuration files: `repository.toml`, `agent.toml`, `replicator.toml`. Unknown keys are refused, file names in
+//! them are relative to the file. Owns their shape; opens nothing that they name.
+
+use crate::store::{S3Options, StoreUrl};
+use lifeboat_format::crypto::sign::VerifyKey;
+use lifeboat_format::id::ClusterName;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("Cannot read {path}: {source}; give the path of a configuration file written by `lifeboat init`")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("{path} is not a valid configuration: {why}")]
+    Invalid { path: PathBuf, why: String },
+}
+
+/// The public facts of a repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RepositoryConfig {
+    pub repo: StoreUrl,
+    pub vault: Option<StoreUrl>,
+    pub cluster: ClusterName,
+    pub owner: VerifyKey,
+    #[serde(default)]
+    pub s3: S3Options,
+}
+
+/// What an agent needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentConfig {
+    pub repo: StoreUrl,
+    pub cluster: ClusterName,
+    /// The owner's public key: the charter must trace back to it.
+    pub owner: VerifyKey,
+    /// The charter, as the owner signed it, and those before it (`charter.json`; several joined by newlines).
+    pub charter: PathBuf,
+    /// PEM.
+    pub signing_key: PathBuf,
+    /// A folder for `<cluster>.cbor`.
+    pub state: PathBuf,
+    #[serde(default)]
+    pub s3: S3Options,
+}
+
+/// What a replicator needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplicatorConfig {
+    pub vault: StoreUrl,
+    /// A folder for what is not in the vault (cursors, temporary files); `<vault>/.lifeboat` when absent.
+    pub state: Option<PathBuf>,
+    /// Seconds between two pulls of a source.
+    #[serde(default = "default_poll_seconds")]
+    pub poll_seconds: u64,
+    /// Transfers at a time.
+    #[serde(default = "default_transfers")]
+    pub transfers: usize,
+    #[serde(rename = "source", default)]
+    pub sources: Vec<SourceConfig>,
+}
+
+/// One cluster that is pulled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceConfig {
+    pub cluster: ClusterName,
+    pub repo: StoreUrl,
+    pub owner: VerifyKey,
+    /// PEM.
+    pub receipt_key: PathBuf,
+    #[serde(default)]
+    pub s3: S3Options,
+}
+
+fn default_poll_seconds() -> u64 {
+    300
+}
+
+fn default_transfers() -> usize {
+    8
+}
+
+/// Reads one of the configurations above. File names in it become absolute or relative to the working directory.
+pub fn load<T: DeserializeOwned + Relocate>(path: &Path) -> Result<T, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+    let parsed = config::Config::builder()
+        .add_source(config::File::from_str(&text, config::FileFormat::Toml))
+        .build()
+        .and_then(config::Config::try_deserialize::<T>);
+    match parsed {
+        Ok(value) => Ok(value.relocate(path.parent().unwrap_or(Path::new(".")))),
+        // `config` names no line; toml's own error does.
+        Err(error) => {
+            let why = toml::from_str::<T>(&text).err().map_or(error.to_string(), |e| e.to_string());
+            Err(ConfigError::Invalid { path: path.into(), why })
+        }
+    }
+}
+
+/// Takes relative file names as relative to the folder of the file they stand in.
+pub trait Relocate {
+    #[must_use]
+    fn relocate(self, folder: &Path) -> Self;
+}
+
+impl Relocate for RepositoryConfig {
+    fn relocate(mut self, folder: &Path) -> Self {
+        self.s3 = self.s3.relative_to(folder);
+        self
+    }
+}
+
+impl Relocate for AgentConfig {
+    fn relocate(mut self, folder: &Path) -> Self {
+        self.charter = folder.join(self.charter);
+        self.signing_key = folder.join(self.signing_key);
+        self.state = folder.join(self.state);
+        self.s3 = self.s3.relative_to(folder);
+        self
+    }
+}
+
+impl Relocate for ReplicatorConfig {
+    fn relocate(mut self, folder: &Path) -> Self {
+        self.state = self.state.map(|s| folder.join(s));
+        for source in &mut self.sources {
+            source.receipt_key = folder.join(&source.receipt_key);
+            source.s3 = std::mem::take(&mut source.s3).relative_to(folder);
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(text: &str) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("agent.toml"), text).unwrap();
+        dir
+    }
+
+    const GOOD: &str = r#"
+repo = "file:///backups"
+cluster = "prod"
+owner = "ed25519:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+charter = "charter.json"
+signing_key = "agent.key"
+state = "state"
+"#;
+
+    #[test]
+    fn file_names_are_relative_to_the_file() {
+        let dir = write(GOOD);
+        let config: AgentConfig = load(&dir.path().join("agent.toml")).unwrap();
+        assert_eq!(config.signing_key, dir.path().join("agent.key"));
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_with_their_line() {
+        let dir = write(&format!("{GOOD}\ncolour = 1\n"));
+        let error = load::<AgentConfig>(&dir.path().join("agent.toml")).unwrap_err().to_string();
+        assert!(error.contains("colour") && error.contains("line 9"), "{error}");
+    }
+}
