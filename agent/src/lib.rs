@@ -1,1 +1,6 @@
 //! Library.
+
+pub mod backup;
+pub mod cluster;
+pub mod restore;
+pub mod select;

@@ -1,2 +1,43 @@
-//! Entry point.
-fn main() {}
+//! `lifeboat-agent`: reads a cluster into its repository. Only takes arguments and prints; the work is in the library.
+
+mod commands;
+
+use clap::{Parser, Subcommand};
+use lifeboat_common::exit::{Exit, UsageError};
+use lifeboat_common::telemetry::{self, Base, LogArgs};
+use std::process::ExitCode;
+
+/// Backs up a Kubernetes cluster, encrypted, to a repository that it cannot read.
+#[derive(Parser)]
+#[command(version, about, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(flatten)]
+    log: LogArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 Completed · 1 Failed, no snapshot · 2 called wrongly · 3 PartiallyFailed, a snapshot whose report names what it lacks";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make one snapshot of a cluster's resources
+    Backup(commands::backup::Args),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    telemetry::init(&cli.log, Base::Info);
+    let done = match cli.command {
+        Command::Backup(args) => commands::backup::run(args).await,
+    };
+    match done {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            let usage = error.chain().any(|e| e.is::<UsageError>());
+            tracing::error!("{error:#}");
+            if usage { Exit::Usage.into() } else { Exit::Failed.into() }
+        }
+    }
+}

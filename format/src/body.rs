@@ -103,7 +103,7 @@ pub fn parse_object_key(key: &[u8]) -> Option<(&str, &str)> {
         !s.is_empty()
             && s != "."
             && s != ".."
-            && s.len() <= 253
+            && s.len() <= 1024
             && !s.chars().any(|c| c == '/' || c.is_control())
     };
     (safe(kind) && safe(name)).then_some((kind, name))

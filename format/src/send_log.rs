@@ -6,7 +6,7 @@
 
 use crate::crypto::derive::Secret32;
 use crate::crypto::{open, seal};
-use crate::id::{ChunkId, Handle, RunId, Sha256};
+use crate::id::{ChunkId, Handle, RunId, ScopeAlias, Sha256};
 use crate::pack::Reference;
 use crate::{FormatError, Result, limits};
 use minicbor::{Decode, Encode};
@@ -37,6 +37,9 @@ pub struct KnownPack {
     /// The store's time that was noted before it was sent, seconds since 1970.
     #[n(6)]
     pub noted: i64,
+    /// Keyed alias of the domain whose chunks it holds.
+    #[n(7)]
+    pub domain: ScopeAlias,
 }
 
 /// A chunk that may be reused.
@@ -47,9 +50,6 @@ pub struct KnownChunk {
     pub id: ChunkId,
     #[n(1)]
     pub reference: Reference,
-    /// Sequence number of the last manifest that needed it.
-    #[n(2)]
-    pub seq: u64,
 }
 
 /// What the root says of a segment.
@@ -166,7 +166,7 @@ mod tests {
         };
         let mut id = [0; 16];
         id.copy_from_slice(&reference.digest.0[..16]);
-        KnownChunk { id: ChunkId(id), reference, seq: 1 }
+        KnownChunk { id: ChunkId(id), reference }
     }
 
     #[test]

@@ -1,1 +1,11 @@
-//! Library.
+//! The replicator: pulls a cluster's snapshots off-site, verifies them without being able to read them, keeps them.
+//!
+//! Knows no Kubernetes and no key that opens anything. The flow is `replicate`; what is kept is `vault`; what is known
+//! of it is `catalog`.
+
+pub mod activity;
+pub mod alarm;
+pub mod catalog;
+pub mod replicate;
+pub mod source;
+pub mod vault;

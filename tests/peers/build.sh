@@ -7,7 +7,8 @@ set -euo pipefail
 KUBERNETES=1.34.4
 ETCD=3.6.5
 VERSITYGW=1.8.0
-MINIO_VERSION=latest
+# Its releases have no module version, so a commit stands for one.
+MINIO_VERSION=v0.0.0-20260212201848-7aac2a2c5b7c
 CACHE=${LIFEBOAT_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/lifeboat/peers}
 mkdir -p "$CACHE"
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/lifeboat-peers.XXXXXX")

@@ -4,7 +4,17 @@
 //! path below one cluster's folder, and a body is bytes. Who may hold which capability is in `design.md` §6;
 //! only the replicator's `retain` ever holds a [`DeleteStore`].
 
+#[cfg(any(test, feature = "test-support"))]
+pub mod conformance;
 mod error;
+pub mod faulty;
+pub mod key;
+pub mod local;
+pub mod memory;
+pub mod options;
+pub mod retry;
+pub mod s3;
+pub mod url;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,6 +23,12 @@ use jiff::Timestamp;
 use std::sync::Arc;
 
 pub use error::{StoreError, StoreErrorKind};
+pub use local::LocalStore;
+pub use memory::MemoryStore;
+pub use options::S3Options;
+pub use retry::{RetryPolicy, RetryStore};
+pub use s3::S3Store;
+pub use url::{ClusterFolder, StoreUrl};
 
 pub type Result<T> = std::result::Result<T, StoreError>;
 

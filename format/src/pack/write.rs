@@ -6,6 +6,9 @@ use crate::crypto::seal::{self, FrameContext, TAG};
 use crate::id::{Digest, Handle, Sha256};
 use crate::limits;
 
+/// What one more frame can add to the directory: its entry, and a longer count of entries.
+const ENTRY_MAX: usize = 12 + 2;
+
 /// A finished pack.
 #[derive(Debug, Clone)]
 pub struct SealedPack {
@@ -89,27 +92,40 @@ impl PackBuilder {
 
     fn close_frame(&mut self) {
         let plain = std::mem::take(&mut self.open);
-        let (kind, mut bytes) = compress(plain.as_slice(), self.level);
-        let frame = u32::try_from(self.frames.len()).expect("a pack's frames are far below 2^32");
-        seal::frame(&self.key, &self.context, frame, kind as u8, &mut bytes);
-        let sealed_len = u32::try_from(bytes.len()).expect("a frame is below 2^32 bytes");
-        let plain_len = u32::try_from(plain.len()).expect("a frame is below 2^32 bytes");
-        self.out.extend_from_slice(&bytes);
-        self.frames.push((kind, sealed_len, plain_len));
+        let (kind, bytes) = compress(plain.as_slice(), self.level);
+        self.push_frame(kind, bytes, plain.len());
         self.open = plain;
         self.open.clear();
     }
 
-    /// Seals the directory, with the padding in it, and names the pack.
+    fn push_frame(&mut self, kind: FrameKind, mut bytes: Vec<u8>, plain_len: usize) {
+        let frame = u32::try_from(self.frames.len()).expect("a pack's frames are far below 2^32");
+        seal::frame(&self.key, &self.context, frame, kind as u8, &mut bytes);
+        let sealed_len = u32::try_from(bytes.len()).expect("a frame is below 2^32 bytes");
+        let plain_len = u32::try_from(plain_len).expect("a frame is below 2^32 bytes");
+        self.out.extend_from_slice(&bytes);
+        self.frames.push((kind, sealed_len, plain_len));
+    }
+
+    /// A frame of zeros that nothing refers to. Padding in the directory alone would show the length of the chunks:
+    /// the directory's length stands in clear.
+    fn pad(&mut self) {
+        let others = self.out.len() + encode_directory(&self.frames).len() + ENTRY_MAX + 2 * TAG + 4;
+        let len = padding(others);
+        self.push_frame(FrameKind::Raw, vec![0; len], len);
+    }
+
+    /// Pads the pack, seals its directory, and names it.
     #[must_use]
     pub fn finish(mut self) -> SealedPack {
         if !self.open.is_empty() || self.frames.is_empty() {
             self.close_frame();
         }
+        self.pad();
         let mut directory = encode_directory(&self.frames);
-        let bare = (self.out.len() + directory.len() + TAG + 4) as u64;
-        let padding = usize::try_from(padme(bare) - bare).expect("padding is below 12 % of a pack");
-        directory.resize(directory.len() + padding, 0);
+        // A few bytes, because lengths in the directory take one to five.
+        let rest = padding(self.out.len() + directory.len() + TAG + 4);
+        directory.resize(directory.len() + rest, 0);
         seal::frame(&self.key, &self.context, DIRECTORY_FRAME, FrameKind::Directory as u8, &mut directory);
         let len = u32::try_from(directory.len()).expect("a directory is far below 2^32 bytes");
         self.out.extend_from_slice(&directory);
@@ -117,6 +133,11 @@ impl PackBuilder {
         let sha256 = Sha256::of(&self.out);
         SealedPack { bytes: self.out, sha256, handle: self.handle, plain_bytes: self.plain_bytes }
     }
+}
+
+/// What is missing to a size that Padmé allows.
+fn padding(len: usize) -> usize {
+    usize::try_from(padme(len as u64)).expect("a pack is far below 2^32 bytes") - len
 }
 
 /// CBOR: an array of [kind, sealed length, plaintext length]; offsets follow from the lengths.

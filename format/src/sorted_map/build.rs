@@ -10,6 +10,10 @@ const PAGE_MIN: usize = 16 << 10;
 /// What a cut adds to [`PAGE_MIN`] on average, bytes: together about 64 KiB.
 const PAGE_MEAN: u64 = 48 << 10;
 
+/// Below this an inner page is not cut, entries: keys of several KiB would make a tree that hardly narrows, and a key
+/// at which pages of one entry are cut would make one that never ends.
+const FANOUT_MIN: usize = 8;
+
 /// Where pages and reference lists go: stored as chunks of the map's domain.
 pub trait PageSink {
     type Error;
@@ -95,7 +99,8 @@ impl MapBuilder {
         page.count += 1;
         let size = (page.body.len() - before) as u64;
         let cut = keys.cut_hash(key) < (u64::MAX / PAGE_MEAN).saturating_mul(size);
-        if page.body.len() >= PAGE_MIN && cut { self.close(level, keys, sink) } else { Ok(()) }
+        let large = page.body.len() >= PAGE_MIN && (level == 0 || page.count >= FANOUT_MIN);
+        if large && cut { self.close(level, keys, sink) } else { Ok(()) }
     }
 
     fn close<S: PageSink>(&mut self, level: usize, keys: &DomainKeys, sink: &mut S) -> Result<(), S::Error> {

@@ -91,6 +91,22 @@ fn many_chunks_go_to_a_list_of_their_own() {
 }
 
 #[test]
+fn longest_keys_make_a_tree_that_ends() {
+    let key = |i: u32| [vec![b'k'; crate::limits::KEY_MAX - 4], i.to_be_bytes().to_vec()].concat();
+    // A map that begins with a key at which pages are cut: about every third.
+    for first in 0..10 {
+        let mut chunks = Chunks::default();
+        let map: BTreeMap<Vec<u8>, Vec<u8>> = (first..first + 200).map(|i| (key(i), vec![1; 10])).collect();
+        let root = build(&map, &mut chunks).unwrap();
+        let (mut back, mut pages) = (BTreeMap::new(), 0);
+        read(&chunks, &root, &mut back, &mut pages);
+        assert_eq!(back, map);
+        let Page::Inner { level, .. } = Page::parse(&chunks.0[&root.digest.0]).unwrap() else { panic!("inner") };
+        assert!(level <= 4, "{level} levels");
+    }
+}
+
+#[test]
 fn descending_and_double_keys_are_refused() {
     let entry = |key: &'static [u8]| Entry { key, inline: b"", references: vec![], indirect: false };
     for pair in [[entry(b"b"), entry(b"a")], [entry(b"a"), entry(b"a")]] {

@@ -1,0 +1,56 @@
+# Two commands do everything on a fresh Debian or Ubuntu machine with Rust and Go: `make demo` and `make test`.
+# Both say what they install, and are quick the second time.
+
+SHELL := /bin/bash
+NAME ?= lifeboat
+CARGO ?= cargo
+HARNESS = $(CARGO) run -q -p lifeboat-tests --bin lifeboat-harness --
+
+.PHONY: demo test check bench peers packages node-packages python cluster cluster-down s3 s3-down build fuzz clean-peers help
+
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | column -t -s "$$(printf '\t')"
+
+demo: packages peers build ## lose a cluster and its backups' primary, restore it from the vault, compare every object
+	tests/demo.sh
+
+test: packages peers python check ## everything that is tested, on real clusters and real S3 servers
+	$(CARGO) test --workspace --no-fail-fast
+
+check: ## formatting, lints with warnings denied, licenses and bans
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	tests/deny.sh
+
+bench: packages peers ## figures beside those of plain clients and of other tools, in one run
+	tests/bench.sh
+
+build: ## the three programs
+	$(CARGO) build -p lifeboat-agent -p lifeboat-replicator -p lifeboat-cli -p lifeboat-tests
+
+peers: ## etcd, Kubernetes and an S3 server, built once per version into the cache folder
+	tests/peers/build.sh
+
+packages: ## Debian packages that the build needs (a C compiler, git, Python's venv)
+	tests/peers/packages.sh build-essential git python3 python3-venv ca-certificates openssl
+
+node-packages: ## Debian packages that a node needs
+	NODE=1 tests/peers/packages.sh containerd runc containernetworking-plugins iptables conntrack socat ethtool busybox-static iproute2
+
+python: ## a Python environment for the independent reader, in the cache folder
+	tests/peers/python.sh >/dev/null
+
+cluster: $(if $(NODE),node-packages) peers ## leaves a cluster running: make cluster [NAME=x] [NODE=1]; the last lines are KUBECONFIG= and KUBECTL=
+	@$(HARNESS) up --name $(NAME) $(if $(NODE),--node)
+
+cluster-down: ## ends it: make cluster-down [NAME=x]
+	@$(HARNESS) down --name $(NAME)
+
+s3: peers ## leaves an S3 server running: make s3 [NAME=x]
+	@$(HARNESS) s3 up --name $(NAME)
+
+s3-down: ## ends it
+	@$(HARNESS) s3 down --name $(NAME)
+
+fuzz: ## every fuzz target for a minute each (needs nightly and cargo-fuzz)
+	cd fuzz && for t in $$($(CARGO) +nightly fuzz list); do $(CARGO) +nightly fuzz run $$t -- -max_total_time=60 || exit 1; done

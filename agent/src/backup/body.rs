@@ -1,0 +1,126 @@
+//! The body of a snapshot, sealed as the run's last pack, and the manifest as far as the run alone decides it.
+
+use super::error::BackupError;
+use super::pack::Packer;
+use super::read::{DomainId, Gathered};
+use super::state::State;
+use super::{Request, Run};
+use crate::select::{Report, RunResult as ReportResult};
+use jiff::Timestamp;
+use lifeboat_format::body::{Body, DomainEntry, DomainKind, domain_name};
+use lifeboat_format::crypto::derive::{Secret32, scope_alias};
+use lifeboat_format::crypto::random;
+use lifeboat_format::id::{RunId, ScopeAlias, SnapshotId};
+use lifeboat_format::limits;
+use lifeboat_format::manifest::{Counts, Coverage, Manifest, RunResult, SCHEMA};
+
+/// The domain of the body itself.
+const BODY: &str = "body";
+
+/// Pseudonyms of scopes, and the run's own.
+pub(super) struct Aliases(Secret32, RunId);
+
+impl Aliases {
+    pub(super) fn new(state: &State) -> Result<Self, BackupError> {
+        let run = state.pending.as_ref().map_or_else(|| RunId(random::bytes()), |p| p.run);
+        Ok(Self(state.alias_key().ok_or(BackupError::NoKey)?, run))
+    }
+    fn namespace(&self, name: &str) -> ScopeAlias {
+        scope_alias(&self.0, &format!("ns/{name}"))
+    }
+    fn cluster(&self) -> ScopeAlias {
+        scope_alias(&self.0, "cluster")
+    }
+    fn of(&self, id: &DomainId) -> ScopeAlias {
+        if id.kind == DomainKind::Cluster { self.cluster() } else { self.namespace(&id.namespace) }
+    }
+}
+
+/// A sealed body, and what follows from it.
+pub(super) struct Sealed {
+    /// Without seq, prev, packs, carry and log.
+    pub(super) manifest: Manifest,
+    pub(super) report: Report,
+    /// Names of the domains that the run covers whole; none stands for all.
+    pub(super) covered: Option<Vec<String>>,
+}
+
+pub(super) fn seal(
+    run: &Run<'_>,
+    packer: &mut Packer,
+    mut gathered: Gathered,
+    aliases: &Aliases,
+    started: Timestamp,
+) -> Result<Sealed, BackupError> {
+    let mut domains = Vec::new();
+    for (name, id) in &gathered.domains {
+        let finished = packer.finish(name);
+        domains.push(DomainEntry {
+            kind: id.kind,
+            namespace: id.namespace.clone(),
+            name: String::new(),
+            alias: Some(aliases.of(id)),
+            roots: finished.roots,
+            entries: finished.entries,
+            bytes: finished.bytes,
+        });
+    }
+    let now = run.clock.now();
+    gathered.report.finish(now);
+    let report = serde_json::to_vec(&gathered.report).map_err(|e| BackupError::Report { why: e.to_string() })?;
+    let id = SnapshotId(random::bytes());
+    let cluster = run.setup.charter.charter().cluster.clone();
+    let body = Body { cluster: cluster.as_str().to_owned(), id, domains, report }.encode();
+    if body.len() > limits::BODY_MAX {
+        return Err(BackupError::Report { why: format!("the body has {} bytes", body.len()) });
+    }
+    let reference = packer.put_chunk(BODY, &body);
+    packer.finish(BODY);
+
+    let mut scopes: Vec<ScopeAlias> = gathered.namespaces.iter().map(|n| aliases.namespace(n)).collect();
+    if run.request.full {
+        scopes.push(aliases.cluster());
+    }
+    scopes.sort_unstable();
+    let failed = gathered.report.result == ReportResult::PartiallyFailed;
+    let manifest = Manifest {
+        schema: SCHEMA.to_owned(),
+        cluster,
+        seq: 0,
+        id,
+        run: aliases.1,
+        prev: None,
+        charter: run.setup.charter.charter().n,
+        features: Vec::new(),
+        origin: run.origin,
+        started,
+        finished: now,
+        coverage: if run.request.full { Coverage::Full } else { Coverage::Partial },
+        scopes,
+        result: if failed { RunResult::PartiallyFailed } else { RunResult::Completed },
+        packs: Vec::new(),
+        carry: Vec::new(),
+        log: None,
+        body: Some(reference.into()),
+        primary_ttl_hours: run.request.primary_ttl_hours,
+        counts: Counts {
+            namespaces: gathered.namespaces.len() as u64,
+            objects: gathered.objects,
+            volumes: 0,
+            bytes: gathered.bytes,
+            stored_bytes: 0,
+            missed: gathered.report.missed_total,
+        },
+    };
+    Ok(Sealed { manifest, covered: covered(run.request, &gathered), report: gathered.report })
+}
+
+/// What the run covers whole, so that nothing of it need be carried.
+fn covered(request: &Request, gathered: &Gathered) -> Option<Vec<String>> {
+    if request.full {
+        return None;
+    }
+    let whole = request.whole_namespaces.then_some(&gathered.namespaces);
+    let objects = whole.into_iter().flatten().map(|n| domain_name(DomainKind::Objects, n, ""));
+    Some(objects.collect())
+}

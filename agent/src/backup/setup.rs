@@ -1,0 +1,99 @@
+//! What an agent is given: repository, charter, signing key, state. Checked before a run begins.
+
+use super::state::{State, StateFile};
+use lifeboat_common::store::SharedCreate;
+use lifeboat_format::FormatError;
+use lifeboat_format::charter::{TrustedCharter, trusted_chain};
+use lifeboat_format::crypto::sign::{SigningKey, VerifyKey};
+use lifeboat_format::id::{ClusterName, Sha256};
+use std::path::PathBuf;
+
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    #[error("Cannot read {what} {path}: {source}; it is one of the files that `lifeboat init` wrote")]
+    Read { what: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("{path}: {source}")]
+    Format { path: PathBuf, source: FormatError },
+    #[error(
+        "The signing key {key} is not an agent of charter {charter}; use the agent.key and charter.json of one `lifeboat init`, `rotate` or `adopt`"
+    )]
+    NotAnAgent { key: VerifyKey, charter: u64 },
+    #[error(
+        "The agent's charter is number {have}, and it has worked under number {known} before; give it the newest charter.json"
+    )]
+    OldCharter { have: u64, known: u64 },
+    #[error(
+        "This is another cluster than the one that the repository's snapshots are of (its kube-system namespace is another one); run `lifeboat adopt` to go on from a rebuilt cluster, or use a repository of its own"
+    )]
+    OtherCluster,
+    #[error(transparent)]
+    Unsupported(FormatError),
+}
+
+/// Everything that a run needs beside the cluster.
+#[derive(Debug)]
+pub struct Setup {
+    pub store: SharedCreate,
+    pub charter: TrustedCharter,
+    pub signing: SigningKey,
+    /// The folder of the state file.
+    pub state: PathBuf,
+}
+
+impl Setup {
+    /// Checks the charter file (one charter a line, ascending) against the owner, and the signing key against it.
+    pub fn new(
+        store: SharedCreate,
+        owner: &VerifyKey,
+        cluster: &ClusterName,
+        charter_file: (PathBuf, &str),
+        signing: SigningKey,
+        state: PathBuf,
+    ) -> Result<Self, SetupError> {
+        let (path, text) = charter_file;
+        let files: Vec<Vec<u8>> = text.lines().filter(|l| !l.is_empty()).map(|l| l.as_bytes().to_vec()).collect();
+        let chain = trusted_chain(&files, owner, cluster);
+        let mut chain = chain.map_err(|source| SetupError::Format { path, source })?;
+        let charter = chain.pop().expect("a trusted chain is never empty");
+        charter.charter().check_writable().map_err(SetupError::Unsupported)?;
+        let key = signing.verify_key();
+        let valid = charter.charter().agents.iter().any(|a| a.key == key && a.until.is_none());
+        if !valid {
+            return Err(SetupError::NotAnAgent { key, charter: charter.charter().n });
+        }
+        Ok(Self { store, charter, signing, state })
+    }
+
+    /// Locks the state; a new one where there is none, a new dedup key where the charter asks for it.
+    pub(super) fn open_state(&self) -> Result<(StateFile, State), super::BackupError> {
+        let charter = self.charter.charter();
+        let key = self.signing.verify_key().to_string();
+        let (file, state) = StateFile::open(&self.state, charter.cluster.as_str())?;
+        let fresh = || State::fresh(charter.cluster.as_str(), charter.dedup_generation, &key);
+        let mut state = state.filter(|s| s.cluster == charter.cluster.as_str()).unwrap_or_else(fresh);
+        if charter.n < state.charter {
+            return Err(SetupError::OldCharter { have: charter.n, known: state.charter }.into());
+        }
+        if state.generation != charter.dedup_generation {
+            tracing::info!(generation = charter.dedup_generation, "the charter asks for everything to be stored anew");
+            state.renew_dedup_key(charter.dedup_generation);
+        }
+        if state.agent_key != key {
+            // Another key continues the chain from where the charter says; what the old one knew is not its own.
+            (state.agent_key, state.head, state.origin) = (key, None, None);
+            state.renew_dedup_key(charter.dedup_generation);
+        }
+        Ok((file, state))
+    }
+
+    /// The cluster that is read must stay the same one.
+    pub(super) fn check_origin(&self, state: &mut State, origin: Sha256) -> Result<(), SetupError> {
+        match state.origin {
+            Some(known) if known != origin => Err(SetupError::OtherCluster),
+            _ => {
+                state.origin = Some(origin);
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! What the agent remembers between runs: dedup key, log keys, the head it left. One small file, held under a lock
+//! while a run lasts, replaced as a whole. Losing it costs a full store, never correctness.
+
+use lifeboat_format::crypto::derive::Secret32;
+use lifeboat_format::id::{RunId, Sha256};
+use minicbor::bytes::ByteVec;
+use minicbor::{Decode, Encode};
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// Log keys of this many snapshots are kept: so many send logs can be opened.
+const LOGS_KEPT: usize = 3;
+/// A state file over this size is not one, bytes.
+const STATE_MAX: u64 = 1 << 20;
+
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    #[error("Cannot {action} the state file {path}: {source}; the agent needs a folder that it can write, and that survives it")]
+    Io { action: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("Another agent runs with the state file {path}; wait until it ends")]
+    Locked { path: PathBuf },
+    #[error("The state file {path} is damaged ({why}); move it away to store everything anew, nothing that was backed up is lost")]
+    Damaged { path: PathBuf, why: String },
+}
+
+/// The newest manifest that this agent knows to count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct KnownHead {
+    #[n(0)]
+    pub seq: u64,
+    #[n(1)]
+    pub sha256: Sha256,
+}
+
+/// The key of one send log.
+#[derive(Clone, Encode, Decode)]
+#[cbor(array)]
+pub struct LogKey {
+    #[n(0)]
+    pub root: Sha256,
+    #[n(1)]
+    key: ByteVec,
+}
+
+/// A run that has not committed yet.
+#[derive(Clone, Encode, Decode)]
+#[cbor(map)]
+pub struct Pending {
+    #[n(0)]
+    pub run: RunId,
+    #[n(1)]
+    key: ByteVec,
+    /// Pieces of its upload log under `agent/`, oldest first.
+    #[n(2)]
+    pub pieces: Vec<Sha256>,
+    /// Its send log, written before the manifest that names it.
+    #[n(3)]
+    log: Option<LogKey>,
+}
+
+#[derive(Clone, Encode, Decode)]
+#[cbor(map)]
+pub struct State {
+    #[n(0)]
+    pub cluster: String,
+    /// The charter's `dedup_generation` that the dedup key belongs to.
+    #[n(1)]
+    pub generation: u64,
+    #[n(2)]
+    dedup_key: ByteVec,
+    #[n(3)]
+    alias_key: ByteVec,
+    /// The agent key that wrote the head.
+    #[n(4)]
+    pub agent_key: String,
+    #[n(5)]
+    pub origin: Option<Sha256>,
+    #[n(6)]
+    pub head: Option<KnownHead>,
+    #[n(7)]
+    pub log_keys: Vec<LogKey>,
+    #[n(8)]
+    pub pending: Option<Pending>,
+    #[n(9)]
+    pub charter: u64,
+    /// Where the rotating look at reused packs goes on.
+    #[n(10)]
+    pub looked: u64,
+}
+
+fn secret(bytes: &ByteVec) -> Option<Secret32> {
+    <[u8; 32]>::try_from(bytes.as_slice()).ok().map(Secret32::new)
+}
+
+fn bytes(secret: &Secret32) -> ByteVec {
+    secret.expose().to_vec().into()
+}
+
+impl LogKey {
+    #[must_use]
+    pub fn new(root: Sha256, key: &Secret32) -> Self {
+        Self { root, key: bytes(key) }
+    }
+    #[must_use]
+    pub fn key(&self) -> Option<Secret32> {
+        secret(&self.key)
+    }
+}
+
+impl Pending {
+    #[must_use]
+    pub fn new(run: RunId, key: &Secret32) -> Self {
+        Self { run, key: bytes(key), pieces: Vec::new(), log: None }
+    }
+    #[must_use]
+    pub fn key(&self) -> Option<Secret32> {
+        secret(&self.key)
+    }
+    pub fn set_log(&mut self, log: LogKey) {
+        self.log = Some(log);
+    }
+}
+
+impl State {
+    /// A first state, with new keys.
+    #[must_use]
+    pub fn fresh(cluster: &str, generation: u64, agent_key: &str) -> Self {
+        Self {
+            cluster: cluster.to_owned(),
+            generation,
+            dedup_key: bytes(&Secret32::random()),
+            alias_key: bytes(&Secret32::random()),
+            agent_key: agent_key.to_owned(),
+            origin: None,
+            head: None,
+            log_keys: Vec::new(),
+            pending: None,
+            charter: 0,
+            looked: 0,
+        }
+    }
+
+    /// A new generation: nothing stored before is reused.
+    pub fn renew_dedup_key(&mut self, generation: u64) {
+        self.generation = generation;
+        self.dedup_key = bytes(&Secret32::random());
+        self.log_keys.clear();
+        self.pending = None;
+    }
+
+    #[must_use]
+    pub fn dedup_key(&self) -> Option<Secret32> {
+        secret(&self.dedup_key)
+    }
+
+    #[must_use]
+    pub fn alias_key(&self) -> Option<Secret32> {
+        secret(&self.alias_key)
+    }
+
+    /// The pending run is committed as `head`: its log key is kept, and that of the oldest forgotten.
+    pub fn committed(&mut self, head: KnownHead) {
+        if let Some(log) = self.pending.take().and_then(|p| p.log) {
+            self.log_keys.insert(0, log);
+            self.log_keys.truncate(LOGS_KEPT);
+        }
+        self.head = Some(head);
+    }
+
+    /// Whether the pending run wrote the log with this root: then its manifest is ours although we never heard so.
+    #[must_use]
+    pub fn wrote_log(&self, root: &Sha256) -> bool {
+        self.pending.as_ref().and_then(|p| p.log.as_ref()).is_some_and(|l| l.root == *root)
+    }
+}
+
+/// The state on disk, locked.
+pub struct StateFile {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl std::fmt::Debug for StateFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "StateFile({})", self.path.display())
+    }
+}
+
+impl StateFile {
+    /// Locks `<folder>/<cluster>.cbor`, making the folder if it is not there.
+    pub fn open(folder: &Path, cluster: &str) -> Result<(Self, Option<State>), StateError> {
+        let path = folder.join(format!("{cluster}.cbor"));
+        let io = |action| {
+            let path = path.clone();
+            move |source| StateError::Io { action, path, source }
+        };
+        std::fs::create_dir_all(folder).map_err(io("make the folder of"))?;
+        let lock_path = folder.join(format!("{cluster}.lock"));
+        let mut options = OpenOptions::new();
+        let lock = options.create(true).truncate(false).write(true).mode(0o600).open(&lock_path);
+        let lock = lock.map_err(io("lock"))?;
+        if rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Err(StateError::Locked { path });
+        }
+        let state = match File::open(&path) {
+            Ok(file) => Some(read(&path, file)?),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            Err(e) => return Err(io("read")(e)),
+        };
+        Ok((Self { path, _lock: lock }, state))
+    }
+
+    /// Replaces the file: new bytes, fsync, rename, fsync of the folder.
+    pub fn save(&self, state: &State) -> Result<(), StateError> {
+        let io = |source| StateError::Io { action: "write", path: self.path.clone(), source };
+        let bytes = Zeroizing::new(minicbor::to_vec(state).expect("writing to memory does not fail"));
+        let new = self.path.with_extension("cbor.new");
+        let mut file =
+            OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new).map_err(io)?;
+        file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(io)?;
+        std::fs::rename(&new, &self.path).map_err(io)?;
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        File::open(folder).and_then(|f| f.sync_all()).map_err(io)
+    }
+}
+
+fn read(path: &Path, file: File) -> Result<State, StateError> {
+    let damaged = |why: String| StateError::Damaged { path: path.into(), why };
+    let mut bytes = Zeroizing::new(Vec::new());
+    file.take(STATE_MAX)
+        .read_to_end(&mut bytes)
+        .map_err(|source| StateError::Io { action: "read", path: path.into(), source })?;
+    let state: State = minicbor::decode(&bytes).map_err(|e| damaged(e.to_string()))?;
+    if state.dedup_key().is_none() || state.alias_key().is_none() {
+        return Err(damaged("a key is not 32 bytes long".to_owned()));
+    }
+    Ok(state)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_survives_and_is_held_by_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, none) = StateFile::open(dir.path(), "prod").unwrap();
+        assert!(none.is_none());
+        let mut state = State::fresh("prod", 1, "ed25519:x");
+        for n in 0..5 {
+            let mut pending = Pending::new(RunId([n; 16]), &Secret32::random());
+            pending.set_log(LogKey::new(Sha256([n; 32]), &Secret32::random()));
+            state.pending = Some(pending);
+            assert!(state.wrote_log(&Sha256([n; 32])));
+            state.committed(KnownHead { seq: 7, sha256: Sha256([1; 32]) });
+        }
+        file.save(&state).unwrap();
+        assert!(matches!(StateFile::open(dir.path(), "prod"), Err(StateError::Locked { .. })));
+        drop(file);
+        let (_file, again) = StateFile::open(dir.path(), "prod").unwrap();
+        let again = again.unwrap();
+        assert_eq!(again.head, state.head);
+        assert_eq!(again.log_keys.len(), 3);
+        assert!(again.dedup_key() == state.dedup_key());
+    }
+
+    #[test]
+    fn damage_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("prod.cbor"), b"junk").unwrap();
+        assert!(matches!(StateFile::open(dir.path(), "prod"), Err(StateError::Damaged { .. })));
+    }
+}

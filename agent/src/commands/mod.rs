@@ -1,0 +1,3 @@
+//! One file for each command of the agent.
+
+pub(crate) mod backup;

@@ -1,0 +1,12 @@
+//! Placeholder.
+
+use crate::context::Context;
+use anyhow::{Result, bail};
+use lifeboat_common::exit::Exit;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ProbeArgs {}
+
+pub(crate) async fn run(_: &ProbeArgs, _: &mut Context<'_>) -> Result<Exit> {
+    bail!("not yet")
+}

@@ -1,0 +1,12 @@
+//! Placeholder.
+
+use crate::context::Context;
+use anyhow::{Result, bail};
+use lifeboat_common::exit::Exit;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RotateArgs {}
+
+pub(crate) async fn run(_: &RotateArgs, _: &mut Context<'_>) -> Result<Exit> {
+    bail!("not yet")
+}

@@ -1,0 +1,92 @@
+//! Chunks by reference, for any number of concurrent readers of one snapshot, within a bound of memory.
+
+use super::cache::Cache;
+use super::error::{ReadError, damaged};
+use super::keyring::Keyring;
+use super::pack_file::{PackFile, PackSource};
+use super::packs::PackIndex;
+use crate::store::SharedRead;
+use bytes::Bytes;
+use lifeboat_format::id::Handle;
+use lifeboat_format::pack::Reference;
+use std::sync::Arc;
+use tokio::sync::Mutex;
+
+/// Opened frames that are kept, bytes.
+const FRAMES_CAPACITY: usize = 48 << 20;
+/// Open packs that are kept: directories, and small packs whole, bytes.
+const PACKS_CAPACITY: usize = 16 << 20;
+/// Packs that can be opened at a time; a power of two.
+const OPENINGS: usize = 16;
+
+/// Reads the chunks of one snapshot.
+#[derive(Debug)]
+pub struct ChunkReader {
+    seq: u64,
+    source: PackSource,
+    index: PackIndex,
+    packs: Cache<Handle, Arc<PackFile>>,
+    frames: Cache<(Handle, u32), Bytes>,
+    /// So that one pack is opened once by readers who want it at the same time.
+    openings: [Mutex<()>; OPENINGS],
+}
+
+impl ChunkReader {
+    pub(super) fn new(seq: u64, store: SharedRead, keyring: Arc<Keyring>, epoch: Option<u64>, index: PackIndex) -> Self {
+        Self {
+            seq,
+            source: PackSource { store, keyring, epoch },
+            index,
+            packs: Cache::new(PACKS_CAPACITY),
+            frames: Cache::new(FRAMES_CAPACITY),
+            openings: Default::default(),
+        }
+    }
+
+    /// The snapshot's packs.
+    #[must_use]
+    pub fn packs(&self) -> &PackIndex {
+        &self.index
+    }
+
+    pub(super) fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// The chunk that `reference` names: authentic, and of its digest.
+    pub async fn chunk(&self, reference: &Reference) -> Result<Bytes, ReadError> {
+        let at = (reference.handle, reference.frame);
+        if let Some(frame) = self.frames.get(&at) {
+            let pack = self.pack(&reference.handle).await?;
+            return self.cut(&pack, &frame, reference);
+        }
+        let pack = self.pack(&reference.handle).await?;
+        let opened = pack.frames(reference.frame, || self.frames.get(&at)).await?;
+        let frame = opened.first().map(|(_, frame)| frame.clone()).unwrap_or_default();
+        for (number, frame) in opened {
+            let weight = frame.len() + 128;
+            self.frames.put((reference.handle, number), frame, weight);
+        }
+        self.cut(&pack, &frame, reference)
+    }
+
+    fn cut(&self, pack: &PackFile, frame: &Bytes, reference: &Reference) -> Result<Bytes, ReadError> {
+        let chunk = pack.directory.chunk(frame, reference);
+        let chunk = chunk.map_err(|e| damaged(&self.source.store.describe(), &pack.key, e))?;
+        Ok(if chunk.is_empty() { Bytes::new() } else { frame.slice_ref(chunk) })
+    }
+
+    async fn pack(&self, handle: &Handle) -> Result<Arc<PackFile>, ReadError> {
+        if let Some(open) = self.packs.get(handle) {
+            return Ok(open);
+        }
+        let pack = self.index.get(handle).ok_or(ReadError::UnnamedPack { seq: self.seq, handle: *handle })?;
+        let _opening = self.openings[usize::from(handle.0[0]) % OPENINGS].lock().await;
+        if let Some(open) = self.packs.get(handle) {
+            return Ok(open);
+        }
+        let open = Arc::new(PackFile::open(&self.source, pack, handle).await?);
+        self.packs.put(*handle, Arc::clone(&open), open.weight());
+        Ok(open)
+    }
+}

@@ -1,0 +1,66 @@
+//! S3 against a real server: versitygw always, MinIO with `MINIO=1`.
+
+mod s3_server;
+
+use bytes::Bytes;
+use lifeboat_common::clock::SystemClock;
+use lifeboat_common::store::s3::{S3Store, Timeouts};
+use lifeboat_common::store::{ReadStore, S3Options, StoreErrorKind, StoreUrl, conformance};
+use s3_server::Server;
+use std::sync::Arc;
+
+async fn conforms(server: &Server) {
+    for prefix in ["", "clusters/prod"] {
+        let store = S3Store::connect("lifeboat", prefix, &server.options(), Timeouts::default()).await.unwrap();
+        let store = Arc::new(store);
+        conformance::run(store.clone(), Some(store)).await;
+    }
+}
+
+async fn clusters_are_found(server: &Server) {
+    let (options, clock) = (server.options(), Arc::new(SystemClock));
+    let url: StoreUrl = "s3://lifeboat/repositories".parse().unwrap();
+    assert!(url.clusters(&options, clock.clone()).await.unwrap().is_empty());
+    for (cluster, key) in [("prod", "charter/1.json"), ("dev", "charter/1.json"), ("junk", "packs/x")] {
+        let store = url.open(Some(cluster), &options, clock.clone()).await.unwrap();
+        let body = Bytes::from_static(b"x");
+        store.create(key, body.clone(), conformance::sha256(&body)).await.unwrap();
+    }
+    let found = url.clusters(&options, clock.clone()).await.unwrap();
+    assert_eq!(found.iter().map(|cluster| cluster.name.as_str()).collect::<Vec<_>>(), ["dev", "prod"]);
+    assert_eq!(found[1].url.clusters(&options, clock.clone()).await.unwrap(), found[1..]);
+    let store = found[1].url.open_read(None, &options, clock).await.unwrap();
+    assert_eq!(store.get("charter/1.json", 9).await.unwrap(), "x");
+}
+
+async fn refusals_are_told_apart(server: &Server) {
+    let absent = S3Store::connect("absent", "", &server.options(), Timeouts::default()).await.unwrap();
+    let error = absent.list("", None, 1).await.unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::NotFound, "{error}");
+    let wrong = server.write_credentials("wrong", "lifeboat", "not-the-secret");
+    let options = S3Options { credentials_file: Some(wrong), ..server.options() };
+    let store = S3Store::connect("lifeboat", "", &options, Timeouts::default()).await.unwrap();
+    for error in [store.head("k").await.unwrap_err(), store.list("", None, 1).await.unwrap_err()] {
+        assert_eq!(error.kind, StoreErrorKind::Denied, "{error}");
+        assert!(!error.to_string().contains("not-the-secret"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versitygw_conforms() {
+    let server = Server::versitygw().await;
+    conforms(&server).await;
+    clusters_are_found(&server).await;
+    refusals_are_told_apart(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn minio_conforms() {
+    if std::env::var_os("MINIO").is_none_or(|value| value.is_empty() || value == "0") {
+        return; // a second opinion, by hand
+    }
+    let server = Server::minio().await;
+    conforms(&server).await;
+    clusters_are_found(&server).await;
+    refusals_are_told_apart(&server).await;
+}

@@ -1,0 +1,193 @@
+//! The catalogue: what the vault holds, in SQLite. A cache: the vault's files say the same, and it is rebuilt from them.
+//!
+//! Owns the tables. Knows no store and judges nothing.
+
+mod alarms;
+mod rows;
+mod slots;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+pub use rows::{CharterRow, HeldPack, SnapshotRow, State, Totals};
+pub use slots::Slot;
+
+/// Raised whenever the tables change; another number is refused, and the catalogue rebuilt.
+const VERSION: i64 = 1;
+
+const SCHEMA: &str = "
+CREATE TABLE snapshots (
+  cluster TEXT NOT NULL, seq INTEGER NOT NULL, id TEXT NOT NULL, sha256 TEXT NOT NULL, prev TEXT, signer TEXT NOT NULL,
+  charter INTEGER NOT NULL, coverage TEXT NOT NULL, result TEXT NOT NULL, origin TEXT NOT NULL, claimed TEXT NOT NULL,
+  first_seen TEXT NOT NULL, verified TEXT, state TEXT NOT NULL, packs INTEGER NOT NULL, bytes INTEGER NOT NULL,
+  plain_bytes INTEGER NOT NULL, PRIMARY KEY (cluster, seq)) STRICT;
+CREATE TABLE packs (
+  cluster TEXT NOT NULL, sha256 BLOB NOT NULL, size INTEGER NOT NULL, first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL,
+  PRIMARY KEY (cluster, sha256)) STRICT, WITHOUT ROWID;
+CREATE TABLE charters (
+  cluster TEXT NOT NULL, n INTEGER NOT NULL, sha256 TEXT NOT NULL, first_seen TEXT NOT NULL, PRIMARY KEY (cluster, n)) STRICT;
+CREATE TABLE alarms (
+  cluster TEXT NOT NULL, kind TEXT NOT NULL, what TEXT NOT NULL, stage TEXT NOT NULL, why TEXT NOT NULL, next TEXT NOT NULL,
+  since TEXT NOT NULL, PRIMARY KEY (cluster, kind, what)) STRICT;
+CREATE TABLE slots (
+  cluster TEXT NOT NULL, key TEXT NOT NULL, size INTEGER NOT NULL, modified TEXT NOT NULL, seen TEXT, kind TEXT NOT NULL,
+  why TEXT NOT NULL, next TEXT NOT NULL, looked INTEGER NOT NULL, PRIMARY KEY (cluster, key)) STRICT;
+CREATE TABLE cursors (cluster TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (cluster, name)) STRICT;
+";
+
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    #[error("Cannot {action} the catalogue {path}: {source}; if it is damaged, run `lifeboat-replicator rebuild-catalogue`")]
+    Sqlite { action: &'static str, path: PathBuf, source: rusqlite::Error },
+    #[error("There is no catalogue {path} yet; run `lifeboat-replicator pull --once`, or rebuild-catalogue")]
+    Absent { path: PathBuf },
+    #[error("The catalogue {path} is of version {found}, this program writes {VERSION}; run `lifeboat-replicator rebuild-catalogue`")]
+    Version { path: PathBuf, found: i64 },
+}
+
+pub type Result<T> = std::result::Result<T, CatalogError>;
+
+/// An open catalogue. Calls are short; none is held over an await.
+#[derive(Debug)]
+pub struct Catalogue {
+    path: PathBuf,
+    connection: Mutex<Connection>,
+}
+
+/// Where a pull of a cluster stands between two runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cursor {
+    /// SHA-256 of the payload of the newest receipt.
+    Receipt,
+    /// The last pack of the sweep's last page.
+    Sweep,
+    /// When a pull last went through.
+    Pulled,
+    /// By which program and charter the manifests were judged.
+    JudgedBy,
+}
+
+impl Cursor {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Receipt => "receipt",
+            Self::Sweep => "sweep",
+            Self::Pulled => "pulled",
+            Self::JudgedBy => "judged-by",
+        }
+    }
+}
+
+impl Catalogue {
+    /// Opens it for writing, making it where it is absent.
+    pub fn open(path: &Path) -> Result<Self> {
+        let fail = |action| move |source| CatalogError::Sqlite { action, path: path.to_owned(), source };
+        let connection = Connection::open(path).map_err(fail("open"))?;
+        connection
+            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 10000;")
+            .map_err(fail("open"))?;
+        let found = version(&connection).map_err(fail("read"))?;
+        if found == 0 {
+            let create = format!("BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;");
+            connection.execute_batch(&create).map_err(fail("create"))?;
+        } else if found != VERSION {
+            return Err(CatalogError::Version { path: path.to_owned(), found });
+        }
+        Ok(Self { path: path.to_owned(), connection: Mutex::new(connection) })
+    }
+
+    /// Opens it for reading.
+    pub fn open_read_only(path: &Path) -> Result<Self> {
+        if !path.exists() {
+            return Err(CatalogError::Absent { path: path.to_owned() });
+        }
+        let fail = |action| move |source| CatalogError::Sqlite { action, path: path.to_owned(), source };
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).map_err(fail("open"))?;
+        connection.execute_batch("PRAGMA busy_timeout = 10000;").map_err(fail("open"))?;
+        let found = version(&connection).map_err(fail("read"))?;
+        if found != VERSION {
+            return Err(CatalogError::Version { path: path.to_owned(), found });
+        }
+        Ok(Self { path: path.to_owned(), connection: Mutex::new(connection) })
+    }
+
+    /// Removes the files of a catalogue, damaged or not.
+    pub fn remove(path: &Path) -> std::io::Result<()> {
+        for suffix in ["", "-wal", "-shm"] {
+            let mut file = path.as_os_str().to_owned();
+            file.push(suffix);
+            match std::fs::remove_file(&file) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run<T>(
+        &self,
+        action: &'static str,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        work(&mut self.connection()).map_err(|source| CatalogError::Sqlite {
+            action,
+            path: self.path.clone(),
+            source,
+        })
+    }
+
+    pub fn cursor(&self, cluster: &str, cursor: Cursor) -> Result<Option<String>> {
+        self.run("read", |c| {
+            let sql = "SELECT value FROM cursors WHERE cluster = ?1 AND name = ?2";
+            c.query_row(sql, params![cluster, cursor.name()], |row| row.get(0)).optional()
+        })
+    }
+
+    pub fn set_cursor(&self, cluster: &str, cursor: Cursor, value: &str) -> Result<()> {
+        self.run("write", |c| {
+            let sql = "INSERT OR REPLACE INTO cursors VALUES (?1, ?2, ?3)";
+            c.execute(sql, params![cluster, cursor.name(), value]).map(drop)
+        })
+    }
+
+    /// Every cluster that something is known of.
+    pub fn clusters(&self) -> Result<Vec<String>> {
+        self.run("read", |c| {
+            let sql = "SELECT cluster FROM charters UNION SELECT cluster FROM snapshots
+                       UNION SELECT cluster FROM alarms UNION SELECT cluster FROM cursors ORDER BY 1";
+            c.prepare(sql)?.query_map([], |row| row.get(0))?.collect()
+        })
+    }
+
+    /// Forgets what the vault's files say about a cluster; its alarms and cursors stay.
+    pub fn clear(&self, cluster: &str) -> Result<()> {
+        self.run("write", |c| {
+            let transaction = c.transaction()?;
+            for table in ["snapshots", "packs", "charters"] {
+                transaction.execute(&format!("DELETE FROM {table} WHERE cluster = ?1"), [cluster])?;
+            }
+            transaction.commit()
+        })
+    }
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+/// Text that the column's own type refuses to be.
+fn unfit(column: usize, why: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(why))
+}
+
+fn time(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+    let text: String = row.get(column)?;
+    text.parse().map_err(|e: jiff::Error| unfit(column, e))
+}

@@ -1,0 +1,307 @@
+//! Snapshots, packs and charters in the catalogue.
+
+use super::{Catalogue, Result, time, unfit};
+use jiff::Timestamp;
+use lifeboat_format::chain::Head;
+use lifeboat_format::crypto::sign::VerifyKey;
+use lifeboat_format::id::{Sha256, SnapshotId};
+use lifeboat_format::manifest::{Coverage, RunResult, SignedManifest};
+use rusqlite::{OptionalExtension as _, Row, params};
+use std::str::FromStr;
+
+/// What a signed manifest is to the vault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// On the chain; its packs are not all here yet.
+    Pending,
+    /// On the chain and whole.
+    Held,
+    /// On the chain, and no snapshot.
+    Checkpoint,
+    /// Taken off the chain by a later charter.
+    Rejected,
+}
+
+impl State {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Held => "held",
+            Self::Checkpoint => "checkpoint",
+            Self::Rejected => "rejected",
+        }
+    }
+
+    fn parse(name: &str) -> Self {
+        let all = [Self::Pending, Self::Held, Self::Checkpoint];
+        all.into_iter().find(|s| s.name() == name).unwrap_or(Self::Rejected)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotRow {
+    pub seq: u64,
+    pub id: SnapshotId,
+    /// SHA-256 of the manifest's payload.
+    pub sha256: Sha256,
+    pub prev: Option<Sha256>,
+    pub signer: VerifyKey,
+    pub charter: u64,
+    /// As in the manifest: `full`, `partial`, `paths`, `checkpoint`.
+    pub coverage: String,
+    pub result: String,
+    pub origin: Sha256,
+    /// When the agent says it finished.
+    pub claimed: Timestamp,
+    pub first_seen: Timestamp,
+    pub verified: Option<Timestamp>,
+    pub state: State,
+    pub packs: u64,
+    /// Sealed bytes of its packs, shared ones included.
+    pub bytes: u64,
+    /// Plaintext bytes, as the agent counts.
+    pub plain_bytes: u64,
+}
+
+impl SnapshotRow {
+    #[must_use]
+    pub fn new(signed: &SignedManifest, first_seen: Timestamp) -> Self {
+        let m = &signed.manifest;
+        let state = if m.coverage == Coverage::Checkpoint { State::Checkpoint } else { State::Pending };
+        Self {
+            seq: m.seq,
+            id: m.id,
+            sha256: signed.sha256,
+            prev: m.prev,
+            signer: signed.signer,
+            charter: m.charter,
+            coverage: coverage(m.coverage).to_owned(),
+            result: match m.result {
+                RunResult::Completed => "Completed".to_owned(),
+                RunResult::PartiallyFailed => "PartiallyFailed".to_owned(),
+            },
+            origin: m.origin,
+            claimed: m.finished,
+            first_seen,
+            verified: None,
+            state,
+            packs: 0,
+            bytes: 0,
+            plain_bytes: m.counts.bytes,
+        }
+    }
+
+    #[must_use]
+    pub fn head(&self) -> Head {
+        Head { seq: self.seq, sha256: self.sha256, signer: self.signer }
+    }
+
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            seq: row.get(0)?,
+            id: parse(row, 1)?,
+            sha256: parse(row, 2)?,
+            prev: row.get::<_, Option<String>>(3)?.map(|t| t.parse().map_err(|e| unfit(3, e))).transpose()?,
+            signer: parse(row, 4)?,
+            charter: row.get(5)?,
+            coverage: row.get(6)?,
+            result: row.get(7)?,
+            origin: parse(row, 8)?,
+            claimed: time(row, 9)?,
+            first_seen: time(row, 10)?,
+            verified: row
+                .get::<_, Option<String>>(11)?
+                .map(|t| t.parse().map_err(|e: jiff::Error| unfit(11, e)))
+                .transpose()?,
+            state: State::parse(&row.get::<_, String>(12)?),
+            packs: row.get(13)?,
+            bytes: row.get(14)?,
+            plain_bytes: row.get(15)?,
+        })
+    }
+}
+
+fn coverage(coverage: Coverage) -> &'static str {
+    match coverage {
+        Coverage::Full => "full",
+        Coverage::Partial => "partial",
+        Coverage::Paths => "paths",
+        Coverage::Checkpoint => "checkpoint",
+    }
+}
+
+fn parse<T: FromStr>(row: &Row<'_>, column: usize) -> rusqlite::Result<T>
+where
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    row.get::<_, String>(column)?.parse().map_err(|e| unfit(column, e))
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CharterRow {
+    pub n: u64,
+    pub sha256: Sha256,
+    pub first_seen: Timestamp,
+}
+
+/// A pack that the vault holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldPack {
+    pub sha256: Sha256,
+    pub size: u64,
+}
+
+/// Sums over a cluster.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub snapshots: u64,
+    pub pending: u64,
+    pub packs: u64,
+    /// Sealed bytes of packs, each counted once.
+    pub bytes: u64,
+}
+
+const COLUMNS: &str = "seq, id, sha256, prev, signer, charter, coverage, result, origin, claimed, first_seen, verified, state,
+                       packs, bytes, plain_bytes";
+
+/// SQLite has no unsigned numbers; ours are far below 2^63.
+fn signed(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+impl Catalogue {
+    /// Every manifest of a cluster, ascending.
+    pub fn snapshots(&self, cluster: &str) -> Result<Vec<SnapshotRow>> {
+        self.run("read", |c| {
+            let sql = format!("SELECT {COLUMNS} FROM snapshots WHERE cluster = ?1 ORDER BY seq");
+            c.prepare(&sql)?.query_map([cluster], SnapshotRow::read)?.collect()
+        })
+    }
+
+    /// Those in `state`, newest first.
+    pub fn in_state(&self, cluster: &str, state: State) -> Result<Vec<SnapshotRow>> {
+        self.run("read", |c| {
+            let sql =
+                format!("SELECT {COLUMNS} FROM snapshots WHERE cluster = ?1 AND state = ?2 ORDER BY seq DESC");
+            c.prepare(&sql)?.query_map(params![cluster, state.name()], SnapshotRow::read)?.collect()
+        })
+    }
+
+    /// The newest manifest of the chain; of one coverage class where `paths` says which.
+    pub fn newest(&self, cluster: &str, paths: Option<bool>) -> Result<Option<SnapshotRow>> {
+        let class = match paths {
+            None => "",
+            Some(true) => "AND coverage = 'paths'",
+            Some(false) => "AND coverage IN ('full', 'partial')",
+        };
+        self.run("read", |c| {
+            let sql = format!(
+                "SELECT {COLUMNS} FROM snapshots WHERE cluster = ?1 AND state != 'rejected' {class} ORDER BY seq DESC LIMIT 1"
+            );
+            c.query_row(&sql, [cluster], SnapshotRow::read).optional()
+        })
+    }
+
+    pub fn put_snapshot(&self, cluster: &str, s: &SnapshotRow) -> Result<()> {
+        self.run("write", |c| put_snapshot(c, cluster, s))
+    }
+
+    /// Records a whole snapshot and its packs at once.
+    pub fn hold(&self, cluster: &str, s: &SnapshotRow, packs: &[HeldPack]) -> Result<()> {
+        self.run("write", |c| {
+            let transaction = c.transaction()?;
+            {
+                let mut insert = transaction.prepare(
+                    "INSERT INTO packs VALUES (?1, ?2, ?3, ?4, ?4) ON CONFLICT DO UPDATE
+                     SET first_seq = min(first_seq, ?4), last_seq = max(last_seq, ?4)",
+                )?;
+                for pack in packs {
+                    let values = params![cluster, &pack.sha256.0[..], signed(pack.size), signed(s.seq)];
+                    insert.execute(values)?;
+                }
+            }
+            put_snapshot(&transaction, cluster, s)?;
+            transaction.commit()
+        })
+    }
+
+    pub fn forget_snapshot(&self, cluster: &str, seq: u64) -> Result<()> {
+        let sql = "DELETE FROM snapshots WHERE cluster = ?1 AND seq = ?2";
+        self.run("write", |c| c.execute(sql, params![cluster, signed(seq)]).map(drop))
+    }
+
+    pub fn charters(&self, cluster: &str) -> Result<Vec<CharterRow>> {
+        self.run("read", |c| {
+            let sql = "SELECT n, sha256, first_seen FROM charters WHERE cluster = ?1 ORDER BY n";
+            c.prepare(sql)?
+                .query_map([cluster], |row| {
+                    Ok(CharterRow { n: row.get(0)?, sha256: parse(row, 1)?, first_seen: time(row, 2)? })
+                })?
+                .collect()
+        })
+    }
+
+    pub fn put_charter(&self, cluster: &str, charter: &CharterRow) -> Result<()> {
+        self.run("write", |c| {
+            let sql = "INSERT OR REPLACE INTO charters VALUES (?1, ?2, ?3, ?4)";
+            let CharterRow { n, sha256, first_seen } = charter;
+            c.execute(sql, params![cluster, signed(*n), sha256.to_hex(), first_seen.to_string()]).map(drop)
+        })
+    }
+
+    /// Packs held with names above `after` and up to `until`, ascending.
+    pub fn packs_between(
+        &self,
+        cluster: &str,
+        after: Option<Sha256>,
+        until: Option<Sha256>,
+    ) -> Result<Vec<HeldPack>> {
+        let (after, until) = (after.map_or(vec![], |h| h.0.to_vec()), until.unwrap_or(Sha256([255; 32])));
+        self.run("read", |c| {
+            let sql = "SELECT sha256, size FROM packs WHERE cluster = ?1 AND sha256 > ?2 AND sha256 <= ?3 ORDER BY sha256";
+            c.prepare(sql)?
+                .query_map(params![cluster, after, &until.0[..]], |row| {
+                    Ok(HeldPack { sha256: Sha256(row.get(0)?), size: row.get(1)? })
+                })?
+                .collect()
+        })
+    }
+
+    pub fn totals(&self, cluster: &str) -> Result<Totals> {
+        self.run("read", |c| {
+            let count = |state: &str| {
+                let sql = "SELECT count(*) FROM snapshots WHERE cluster = ?1 AND state = ?2";
+                c.query_row(sql, params![cluster, state], |row| row.get(0))
+            };
+            let (snapshots, pending) = (count("held")?, count("pending")?);
+            let sql = "SELECT count(*), coalesce(sum(size), 0) FROM packs WHERE cluster = ?1";
+            let (packs, bytes) = c.query_row(sql, [cluster], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(Totals { snapshots, pending, packs, bytes })
+        })
+    }
+}
+
+fn put_snapshot(c: &rusqlite::Connection, cluster: &str, s: &SnapshotRow) -> rusqlite::Result<()> {
+    let sql = "INSERT OR REPLACE INTO snapshots VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
+    let values = params![
+        cluster,
+        signed(s.seq),
+        s.id.to_hex(),
+        s.sha256.to_hex(),
+        s.prev.map(|p| p.to_hex()),
+        s.signer.to_string(),
+        signed(s.charter),
+        s.coverage,
+        s.result,
+        s.origin.to_hex(),
+        s.claimed.to_string(),
+        s.first_seen.to_string(),
+        s.verified.map(|t| t.to_string()),
+        s.state.name(),
+        signed(s.packs),
+        signed(s.bytes),
+        signed(s.plain_bytes),
+    ];
+    c.execute(sql, values).map(drop)
+}

@@ -1,0 +1,225 @@
+//! One pull of one source, on one screen: recover → list → fetch → verify → store.
+//!
+//! Owns the order of the stages and what becomes of their findings. The source is hostile: nothing of it is believed
+//! that was not verified, and types see to it that nothing else reaches the vault.
+
+pub mod charters;
+pub mod commit;
+mod epochs;
+pub mod error;
+pub mod fetch;
+pub mod judge;
+mod list;
+mod manifests;
+pub mod recover;
+mod snapshots;
+mod sweep;
+pub mod verify;
+
+use crate::activity::Activity;
+use crate::alarm::{Alarm, AlarmKind, Finding, Stage};
+use crate::catalog::{CatalogError, Catalogue, Cursor};
+use crate::source::Source;
+use crate::vault::{Folder, Vault};
+use error::{FetchError, PullError};
+use fetch::{Fetcher, Patience};
+use jiff::Timestamp;
+use lifeboat_common::clock::Clock;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What all pulls share.
+#[derive(Debug, Clone)]
+pub struct Replicator {
+    pub vault: Arc<Vault>,
+    pub catalogue: Arc<Catalogue>,
+    pub clock: Arc<dyn Clock>,
+    pub activity: Arc<Activity>,
+    /// Transfers at a time.
+    pub transfers: usize,
+    pub patience: Patience,
+}
+
+/// What a pull did.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    pub cluster: String,
+    /// Snapshots that became complete.
+    pub snapshots: u64,
+    pub packs: u64,
+    /// Fetched.
+    pub bytes: u64,
+    /// Snapshots that are known and not complete.
+    pub pending: u64,
+    /// Why it did not come to its end.
+    pub error: Option<PullError>,
+    /// All that are open, old and new.
+    pub alarms: Vec<Alarm>,
+}
+
+/// One pull of one source under way.
+pub(crate) struct Cycle {
+    source: Arc<Source>,
+    folder: Folder,
+    catalogue: Arc<Catalogue>,
+    fetcher: Fetcher,
+    clock: Arc<dyn Clock>,
+    activity: Arc<Activity>,
+    transfers: usize,
+    /// When it began.
+    now: Timestamp,
+    findings: Mutex<Vec<Finding>>,
+}
+
+impl Replicator {
+    /// Pulls what is new from `source`. Never fails as a whole: what went wrong is in the outcome and in the alarms.
+    pub async fn pull(&self, source: &Arc<Source>) -> Outcome {
+        let mut outcome = Outcome { cluster: source.cluster.to_string(), ..Outcome::default() };
+        self.activity.busy(&outcome.cluster, "pulling");
+        let result = match self.begin(source).await {
+            Ok(cycle) => {
+                let pulled = self.stages(&cycle, &mut outcome).await;
+                self.end(&cycle, pulled)
+            }
+            Err(error) => self.report(source, error),
+        };
+        outcome.error = result.err();
+        let cluster = outcome.cluster.as_str();
+        outcome.alarms = self.catalogue.alarms(cluster).unwrap_or_default();
+        outcome.pending = self.catalogue.totals(cluster).map(|t| t.pending).unwrap_or_default();
+        self.activity.tick();
+        outcome
+    }
+
+    async fn begin(&self, source: &Arc<Source>) -> Result<Cycle, PullError> {
+        let folder = self.vault.folder(&source.cluster);
+        let (activity, patience) = (Arc::clone(&self.activity), self.patience);
+        let store = source.store().await?;
+        Ok(Cycle {
+            fetcher: Fetcher { store, folder: folder.clone(), patience, activity },
+            source: Arc::clone(source),
+            folder,
+            catalogue: Arc::clone(&self.catalogue),
+            clock: Arc::clone(&self.clock),
+            activity: Arc::clone(&self.activity),
+            transfers: self.transfers.clamp(1, 64),
+            now: self.clock.now(),
+            findings: Mutex::default(),
+        })
+    }
+
+    /// The pull itself. A stage that ends settles its alarms; one that fails leaves them as they are.
+    async fn stages(&self, cycle: &Cycle, outcome: &mut Outcome) -> Result<(), PullError> {
+        recover::run(cycle).await?;
+        let charters = charters::update(cycle).await?;
+        let restorable = epochs::update(cycle, &charters).await?;
+        cycle.check_receipt_key(&charters)?;
+        cycle.settle(Stage::Reach)?;
+        cycle.settle(Stage::Charters)?;
+        recover::judge_again(cycle, &charters).await?;
+        manifests::update(cycle, &charters).await?;
+        cycle.settle(Stage::Manifests)?;
+        if restorable {
+            snapshots::complete(cycle, outcome).await?;
+            cycle.settle(Stage::Snapshots)?;
+        }
+        sweep::run(cycle).await?;
+        Ok(())
+    }
+
+    fn end(&self, cycle: &Cycle, pulled: Result<(), PullError>) -> Result<(), PullError> {
+        if let Err(error) = pulled {
+            return self.report(&cycle.source, error);
+        }
+        let now = self.clock.now().to_string();
+        Ok(self.catalogue.set_cursor(cycle.cluster(), Cursor::Pulled, &now)?)
+    }
+
+    fn report(&self, source: &Source, error: PullError) -> Result<(), PullError> {
+        let what = source.describe();
+        let finding = Finding::new(error.kind(), Stage::Reach, what, error.to_string(), error.next());
+        // Where the catalogue itself cannot be written, the error says so.
+        if let Err(second) = self.catalogue.raise(source.cluster.as_str(), &finding, self.clock.now()) {
+            tracing::error!(error = %second, "Could not write down an alarm");
+        }
+        Err(error)
+    }
+}
+
+impl Cycle {
+    fn cluster(&self) -> &str {
+        self.source.cluster.as_str()
+    }
+
+    /// Raises an alarm.
+    fn find(
+        &self,
+        kind: AlarmKind,
+        stage: Stage,
+        what: impl Into<String>,
+        why: impl Into<String>,
+        next: &str,
+    ) -> Result<(), CatalogError> {
+        let finding = Finding::new(kind, stage, what.into(), why.into(), next);
+        if self.catalogue.raise(self.cluster(), &finding, self.now)? {
+            let Finding { what, why, .. } = &finding;
+            tracing::warn!(cluster = self.cluster(), kind = kind.name(), what, why, next, "Alarm");
+        }
+        self.findings.lock().unwrap_or_else(PoisonError::into_inner).push(finding);
+        Ok(())
+    }
+
+    /// Ends the alarms of a stage that is done, where it did not see their cause again.
+    fn settle(&self, stage: Stage) -> Result<(), CatalogError> {
+        let seen = self.findings.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for alarm in self.catalogue.settle_alarms(self.cluster(), stage, &seen)? {
+            tracing::info!(cluster = self.cluster(), kind = alarm.kind.name(), what = alarm.what, "Alarm ended");
+        }
+        Ok(())
+    }
+
+    /// A damaged or missing object is an alarm, and the pull goes on; anything else ends it.
+    fn object_failed(&self, stage: Stage, error: FetchError) -> Result<(), PullError> {
+        match error {
+            FetchError::Damaged(damage) => {
+                let why = format!("expected {}, found {}", damage.expected, damage.seen);
+                let next = "put the right bytes back in the source (healing comes later), or find out who can write there";
+                Ok(self.find(AlarmKind::Damaged, stage, damage.key, why, next)?)
+            }
+            FetchError::Missing { key } => {
+                let next = "put it back in the source, or find out who can delete there; the snapshot waits for it";
+                Ok(self.find(AlarmKind::Missing, stage, key, "it is not in the source", next)?)
+            }
+            FetchError::Store(error) => Err(error.into()),
+            FetchError::Vault(error) => Err(error.into()),
+        }
+    }
+
+    fn check_receipt_key(&self, charters: &charters::Charters) -> Result<(), PullError> {
+        let (ours, named) = (self.source.receipt_key.verify_key(), charters.newest().receipt_key);
+        if ours != named {
+            let why = format!(
+                "receipts are signed with {}, charter {} names {}",
+                ours.fingerprint(),
+                charters.newest().n,
+                named.fingerprint()
+            );
+            let next = "give receipt_key the file that `lifeboat init` or `rotate` wrote for this cluster";
+            self.find(AlarmKind::ReceiptKey, Stage::Charters, self.cluster(), why, next)?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs what may block on a thread that may.
+pub(crate) async fn blocking<T, E, F>(what: &'static str, work: F) -> Result<T, PullError>
+where
+    T: Send + 'static,
+    E: Send + 'static,
+    PullError: From<E>,
+    F: FnOnce() -> Result<T, E> + Send + 'static,
+{
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(PullError::Lost { what }),
+    }
+}

@@ -1,0 +1,164 @@
+//! The vault: a directory with one folder per cluster, laid out as a primary.
+//!
+//! Owns what lies where, who may write, and that each file is there whole or not at all. What was not verified has no
+//! type that could be placed here. Knows no source and no catalogue.
+
+mod claim;
+pub mod disk;
+mod error;
+mod floor;
+mod folder;
+mod staging;
+
+pub use claim::{Host, SharedLock};
+pub use error::VaultError;
+pub use floor::MinFree;
+pub use folder::{Folder, PendingPacks};
+pub use staging::{Staged, Staging};
+
+use disk::{Disk, LocalDisk};
+use lifeboat_common::store::StoreUrl;
+use lifeboat_format::id::ClusterName;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The vault's own folder, beside those of the clusters; no cluster can have this name.
+const OWN: &str = ".lifeboat";
+pub const CATALOGUE: &str = "catalogue.sqlite";
+
+#[derive(Debug)]
+pub struct VaultOptions {
+    pub root: PathBuf,
+    /// For the catalogue; the vault's own folder when absent.
+    pub state: Option<PathBuf>,
+    pub host: Host,
+    pub min_free: MinFree,
+    /// Instead of the directory itself; for tests.
+    pub disk: Option<Arc<dyn Disk>>,
+    pub now: jiff::Timestamp,
+}
+
+/// An opened vault: this process alone pulls into it.
+#[derive(Debug)]
+pub struct Vault {
+    root: PathBuf,
+    state: PathBuf,
+    disk: Arc<dyn Disk>,
+    min_free: MinFree,
+    /// Bytes that transfers under way have been promised.
+    promised: AtomicU64,
+    names: AtomicU64,
+    /// Folders in which something was renamed and which were not yet synced.
+    unsynced: Mutex<BTreeSet<String>>,
+    _writer: File,
+}
+
+/// The directory of a vault's URL.
+pub fn directory(url: &StoreUrl) -> Result<&Path, VaultError> {
+    url.directory().ok_or_else(|| VaultError::NotLocal { url: url.to_string() })
+}
+
+/// Where the catalogue of a vault is.
+#[must_use]
+pub fn catalogue_path(root: &Path, state: Option<&Path>) -> PathBuf {
+    state.map_or_else(|| root.join(OWN), Path::to_owned).join(CATALOGUE)
+}
+
+impl Vault {
+    pub fn open(options: VaultOptions) -> Result<Arc<Self>, VaultError> {
+        let VaultOptions { root, state, host, min_free, disk, now } = options;
+        let local = LocalDisk::open(&root).map_err(|source| VaultError::Open { path: root.clone(), source })?;
+        let disk = disk.unwrap_or_else(|| Arc::new(local));
+        let own = root.join(OWN);
+        let state = state.unwrap_or_else(|| own.clone());
+        for folder in [&own, &state] {
+            std::fs::create_dir_all(folder).map_err(|source| VaultError::Io {
+                action: "create",
+                path: folder.clone(),
+                source,
+            })?;
+        }
+        claim::claim(&root, &own, &host, now)?;
+        let writer = claim::only_writer(&root, &own)?;
+        Ok(Arc::new(Self {
+            root,
+            state,
+            disk,
+            min_free,
+            promised: AtomicU64::new(0),
+            names: AtomicU64::new(0),
+            unsynced: Mutex::default(),
+            _writer: writer,
+        }))
+    }
+
+    #[must_use]
+    pub fn catalogue(&self) -> PathBuf {
+        self.state.join(CATALOGUE)
+    }
+
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A cluster's folder.
+    #[must_use]
+    pub fn folder(self: &Arc<Self>, cluster: &ClusterName) -> Folder {
+        Folder::new(Arc::clone(self), cluster)
+    }
+
+    /// Held while it matters that nothing is collected.
+    pub fn lock_shared(&self) -> Result<SharedLock, VaultError> {
+        claim::shared(&self.root.join(OWN))
+    }
+
+    /// Promises room for `bytes`, or says that the disk is full.
+    pub fn reserve(self: &Arc<Self>, bytes: u64) -> Result<Reserved, VaultError> {
+        let space = self.disk.space().map_err(|e| self.fail("look for room in", "", e))?;
+        let floor = self.min_free.of(space.total);
+        let promised = self.promised.fetch_add(bytes, Ordering::SeqCst);
+        let reserved = Reserved { vault: Arc::clone(self), bytes };
+        if space.free.saturating_sub(promised).saturating_sub(bytes) < floor {
+            let (free, floor) = (space.free >> 20, floor >> 20);
+            return Err(VaultError::Floor { path: self.root.clone(), free, floor });
+        }
+        Ok(reserved)
+    }
+
+    fn fail(&self, action: &'static str, path: &str, source: io::Error) -> VaultError {
+        VaultError::Io { action, path: self.root.join(path), source }
+    }
+
+    fn unsynced(&self, path: &str) {
+        let folder = path.rsplit_once('/').map_or(".", |(folder, _)| folder);
+        self.unsynced.lock().unwrap_or_else(PoisonError::into_inner).insert(folder.to_owned());
+    }
+
+    /// Makes every rename so far durable, those of other threads too: none of them may believe it done before.
+    fn settle(&self) -> Result<(), VaultError> {
+        let mut owed = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(folder) = owed.first().cloned() {
+            self.disk.sync_folder(&folder).map_err(|e| self.fail("sync", &folder, e))?;
+            owed.remove(&folder);
+        }
+        Ok(())
+    }
+}
+
+/// Room that was promised; given back when dropped.
+#[derive(Debug)]
+pub struct Reserved {
+    vault: Arc<Vault>,
+    bytes: u64,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.vault.promised.fetch_sub(self.bytes, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,201 @@
+//! One cluster's folder in the vault. Owns the names in it; every write is whole, durable and never replaces.
+
+use super::{SharedLock, Staging, Vault, VaultError};
+use crate::replicate::commit::Complete;
+use crate::replicate::judge::Accepted;
+use crate::replicate::verify::{Content, Kind, Verified};
+use jiff::Timestamp;
+use lifeboat_format::id::{ClusterName, Sha256};
+use lifeboat_format::{layout, limits};
+use serde::{Deserialize, Serialize};
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Where unfinished files lie; the local store leaves the folder out of its listings.
+const UNFINISHED: &str = ".tmp";
+const PENDING_SCHEMA: &str = "lifeboat/pending/1";
+
+/// `pending/<seq>`: what a snapshot under way needs, for `collect` to spare.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingPacks {
+    schema: String,
+    pub first_seen: Timestamp,
+    pub packs: Vec<Sha256>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Folder {
+    vault: Arc<Vault>,
+    name: String,
+}
+
+/// `pending/<seq>.json`: a judged manifest whose snapshot is not complete.
+fn pending_manifest(seq: u64) -> String {
+    format!("{}.json", layout::pending(seq))
+}
+
+impl Folder {
+    pub(super) fn new(vault: Arc<Vault>, cluster: &ClusterName) -> Self {
+        Self { vault, name: cluster.as_str().to_owned() }
+    }
+
+    #[must_use]
+    pub fn vault(&self) -> &Arc<Vault> {
+        &self.vault
+    }
+
+    fn path(&self, key: &str) -> String {
+        format!("{}/{key}", self.name)
+    }
+
+    /// The file's path, for messages.
+    #[must_use]
+    pub fn full_path(&self, key: &str) -> PathBuf {
+        self.vault.root.join(self.path(key))
+    }
+
+    /// Bytes of a file, if it is there.
+    pub fn size(&self, key: &str) -> Result<Option<u64>, VaultError> {
+        let path = self.path(key);
+        let stat = self.vault.disk.stat(&path).map_err(|e| self.vault.fail("look at", &path, e))?;
+        Ok(stat.map(|s| s.size))
+    }
+
+    /// Names directly in `folder` (such as [`layout::MANIFESTS`]), ascending.
+    pub fn names(&self, folder: &str) -> Result<Vec<String>, VaultError> {
+        let path = self.path(folder.trim_end_matches('/'));
+        self.vault.disk.names(&path).map_err(|e| self.vault.fail("list", &path, e))
+    }
+
+    /// A whole small file and its time, if it is there.
+    pub fn read(&self, key: &str, max: u64) -> Result<Option<(Vec<u8>, Timestamp)>, VaultError> {
+        let path = self.path(key);
+        let (file, stat) = match self.vault.disk.open(&path) {
+            Ok(opened) => opened,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(self.vault.fail("read", &path, error)),
+        };
+        if stat.size > max {
+            return Err(VaultError::TooLarge { path: self.full_path(key), size: stat.size, max });
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(stat.size).unwrap_or(0));
+        file.take(max).read_to_end(&mut bytes).map_err(|e| self.vault.fail("read", &path, e))?;
+        Ok(Some((bytes, stat.modified)))
+    }
+
+    /// Begins a file.
+    pub fn stage(&self) -> Result<Staging, VaultError> {
+        let number = self.vault.names.fetch_add(1, Ordering::SeqCst);
+        Staging::new(&self.vault, self.path(&format!("{UNFINISHED}/{}-{number}", std::process::id())))
+    }
+
+    /// Removes what a crashed pull left behind.
+    pub fn clean(&self) -> Result<(), VaultError> {
+        for name in self.names(UNFINISHED)? {
+            let path = self.path(&format!("{UNFINISHED}/{name}"));
+            self.vault.disk.remove(&path).map_err(|e| self.vault.fail("remove", &path, e))?;
+        }
+        Ok(())
+    }
+
+    /// Puts what was verified under its name. A pack is durable after [`Folder::settle`] only, all else at once.
+    pub fn place<K: Kind>(&self, verified: Verified<K>, now: Timestamp) -> Result<(), VaultError> {
+        let (key, content) = verified.into_parts();
+        let staged = match content {
+            Content::Staged(staged) => staged,
+            Content::Bytes(bytes) => {
+                let mut staging = self.stage()?;
+                staging.write(&bytes)?;
+                staging.finish(Some(now))?
+            }
+        };
+        // A taken name holds the same bytes: nothing unverified ever gets one.
+        staged.place(&self.path(&key))?;
+        if K::AT_ONCE { self.settle() } else { Ok(()) }
+    }
+
+    pub fn settle(&self) -> Result<(), VaultError> {
+        self.vault.settle()
+    }
+
+    fn put(&self, key: &str, bytes: &[u8], time: Timestamp) -> Result<bool, VaultError> {
+        let mut staging = self.stage()?;
+        staging.write(bytes)?;
+        let placed = staging.finish(Some(time))?.place(&self.path(key))?;
+        self.settle()?;
+        Ok(placed)
+    }
+
+    fn remove(&self, key: &str) -> Result<(), VaultError> {
+        let path = self.path(key);
+        self.vault.disk.remove(&path).map_err(|e| self.vault.fail("remove", &path, e))
+    }
+
+    /// Keeps a judged manifest until its snapshot is complete. Its file's time is `first_seen`.
+    pub fn keep_pending(&self, accepted: &Accepted, first_seen: Timestamp) -> Result<(), VaultError> {
+        let key = pending_manifest(accepted.manifest().seq);
+        if !self.put(&key, accepted.bytes(), first_seen)? {
+            // Left by a crash before the catalogue knew of it.
+            self.remove(&key)?;
+            self.put(&key, accepted.bytes(), first_seen)?;
+        }
+        Ok(())
+    }
+
+    /// The manifests kept by [`Folder::keep_pending`]: their slots.
+    pub fn pending(&self) -> Result<Vec<u64>, VaultError> {
+        let names = self.names(layout::PENDING)?;
+        Ok(names
+            .iter()
+            .filter_map(|n| layout::parse_pending(&format!("{}{}", layout::PENDING, n.strip_suffix(".json")?)))
+            .collect())
+    }
+
+    pub fn read_pending(&self, seq: u64) -> Result<Option<(Vec<u8>, Timestamp)>, VaultError> {
+        self.read(&pending_manifest(seq), limits::MANIFEST_MAX)
+    }
+
+    /// Names the packs that a snapshot under way needs, before anyone looks which of them are there.
+    pub fn keep_packs(&self, seq: u64, packs: &[Sha256], first_seen: Timestamp) -> Result<(), VaultError> {
+        let key = layout::pending(seq);
+        if self.size(&key)?.is_some() {
+            return Ok(());
+        }
+        let pending =
+            PendingPacks { schema: PENDING_SCHEMA.to_owned(), first_seen, packs: packs.to_vec() };
+        let bytes = serde_json::to_vec(&pending).expect("names and times always serialize");
+        self.put(&key, &bytes, first_seen).map(drop)
+    }
+
+    /// Keeps aside, under `rejected/`, what is not counted.
+    pub fn keep_rejected(&self, name: &str, bytes: &[u8], now: Timestamp) -> Result<(), VaultError> {
+        let key = format!("{}{name}", layout::REJECTED);
+        if self.size(&key)?.is_some() {
+            return Ok(());
+        }
+        self.put(&key, bytes, now).map(drop)
+    }
+
+    /// The commit: the manifest gets its name. `lock` is held since the last look at the packs.
+    pub fn promote(&self, complete: &Complete, _lock: &SharedLock) -> Result<(), VaultError> {
+        let seq = complete.seq();
+        let (from, to) = (self.path(&pending_manifest(seq)), self.path(&layout::manifest(seq)));
+        self.settle()?;
+        self.vault.disk.rename_new(&from, &to).map_err(|e| self.vault.fail("commit", &to, e))?;
+        self.vault.unsynced(&to);
+        self.vault.unsynced(&from);
+        self.settle()
+    }
+
+    pub fn keep_receipt(&self, seq: u64, bytes: &[u8], now: Timestamp) -> Result<(), VaultError> {
+        self.put(&layout::receipt(seq), bytes, now).map(drop)
+    }
+
+    /// Forgets what was kept while the snapshot was under way.
+    pub fn end_pending(&self, seq: u64) -> Result<(), VaultError> {
+        self.remove(&layout::pending(seq))?;
+        self.remove(&pending_manifest(seq))
+    }
+}

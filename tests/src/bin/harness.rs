@@ -1,0 +1,96 @@
+//! `lifeboat-harness`: starts and ends clusters and S3 servers that stay, by name. Only reads its arguments and
+//! prints; what it does is in the library.
+
+use clap::{Parser, Subcommand};
+use lifeboat_tests::harness::standing::{self, Kind};
+use std::io::Write as _;
+use std::process::ExitCode;
+
+/// Real clusters and S3 servers on this machine, to try things with.
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Starts a cluster, or finds the one that runs; the last two lines are KUBECONFIG= and KUBECTL=.
+    Up {
+        #[arg(long, default_value = "lifeboat")]
+        name: String,
+        /// With a node that runs pods (needs root).
+        #[arg(long)]
+        node: bool,
+    },
+    /// Ends a cluster and removes everything it wrote.
+    Down {
+        #[arg(long, default_value = "lifeboat")]
+        name: String,
+    },
+    /// An S3 server with a bucket.
+    S3 {
+        #[command(subcommand)]
+        command: S3,
+    },
+}
+
+#[derive(Subcommand)]
+enum S3 {
+    /// Starts one, or finds the one that runs; the last three lines are ENDPOINT=, CREDENTIALS= and BUCKET=.
+    Up {
+        #[arg(long, default_value = "lifeboat")]
+        name: String,
+    },
+    /// Ends one and removes everything it stored.
+    Down {
+        #[arg(long, default_value = "lifeboat")]
+        name: String,
+    },
+}
+
+fn main() -> ExitCode {
+    match act(&Cli::parse().command) {
+        Ok(text) => {
+            // A reader that went away is no failure of what was started.
+            let _closed = std::io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let _closed = writeln!(std::io::stderr(), "lifeboat-harness: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn act(command: &Command) -> anyhow::Result<String> {
+    match command {
+        Command::Up { name, node: false } => up(Kind::Cluster, name, "cluster"),
+        Command::Up { name, node: true } => up(Kind::Node, name, "cluster with a node"),
+        Command::Down { name } => down(Kind::Cluster, name, "cluster"),
+        Command::S3 { command: S3::Up { name } } => up(Kind::S3, name, "S3 server"),
+        Command::S3 { command: S3::Down { name } } => down(Kind::S3, name, "S3 server"),
+    }
+}
+
+fn up(kind: Kind, name: &str, what: &str) -> anyhow::Result<String> {
+    let started = std::time::Instant::now();
+    let standing = standing::up(kind, name)?;
+    let how = if standing.fresh {
+        format!("started in {:.1} s", started.elapsed().as_secs_f32())
+    } else {
+        "runs already".to_owned()
+    };
+    Ok(format!(
+        "The {what} {name} {how}; its logs are in {}\n{}\n",
+        standing.folder.join("log").display(),
+        standing.lines.join("\n")
+    ))
+}
+
+fn down(kind: Kind, name: &str, what: &str) -> anyhow::Result<String> {
+    Ok(match standing::down(kind, name)? {
+        0 => format!("No {what} {name} ran.\n"),
+        ended => format!("The {what} {name} is gone ({ended} processes ended).\n"),
+    })
+}

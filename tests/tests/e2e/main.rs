@@ -1,0 +1,3 @@
+//! Every end-to-end test, in one program, so that they share a cluster. Each area has a file.
+
+mod harness;
