@@ -7,4 +7,5 @@ if [ ! -x "$CACHE/bin/cargo-deny" ]; then
   echo "deny: installing cargo-deny $VERSION into the cache folder, some minutes the first time"
   cargo install --quiet --locked --root "$CACHE" "cargo-deny@$VERSION"
 fi
+cargo fetch --quiet --locked
 "$CACHE/bin/cargo-deny" --offline --log-level error check bans licenses sources

@@ -2,6 +2,7 @@
 //! each command is a file under `commands/`.
 
 mod args;
+mod change;
 mod commands;
 mod context;
 mod folder;

@@ -5,7 +5,7 @@ mod s3_server;
 use bytes::Bytes;
 use lifeboat_common::clock::SystemClock;
 use lifeboat_common::store::s3::{S3Store, Timeouts};
-use lifeboat_common::store::{ReadStore, S3Options, StoreErrorKind, StoreUrl, conformance};
+use lifeboat_common::store::{CreateStore, ReadStore, S3Options, StoreErrorKind, StoreUrl, conformance};
 use s3_server::Server;
 use std::sync::Arc;
 
@@ -48,10 +48,27 @@ async fn refusals_are_told_apart(server: &Server) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn versitygw_conforms() {
-    let server = Server::versitygw().await;
+    let server = Server::versitygw();
     conforms(&server).await;
     clusters_are_found(&server).await;
     refusals_are_told_apart(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_of_ones_own_is_trusted_alone() {
+    let server = Server::versitygw_with_tls();
+    let trusting = S3Options { ca_file: Some(server.authority()), ..server.options() };
+    let store = S3Store::connect("lifeboat", "", &trusting, Timeouts::default()).await.unwrap();
+    let body = Bytes::from(vec![7; 5 << 20]);
+    store.create("k", body.clone(), conformance::sha256(&body)).await.unwrap();
+    assert!(store.get("k", 5 << 20).await.unwrap() == body);
+
+    let other = Server::versitygw_with_tls();
+    let wary = S3Options { ca_file: Some(other.authority()), ..server.options() };
+    let store = S3Store::connect("lifeboat", "", &wary, Timeouts::default()).await.unwrap();
+    let error = store.head("k").await.unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Unavailable);
+    assert!(error.to_string().contains("certificate"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,7 +76,7 @@ async fn minio_conforms() {
     if std::env::var_os("MINIO").is_none_or(|value| value.is_empty() || value == "0") {
         return; // a second opinion, by hand
     }
-    let server = Server::minio().await;
+    let server = Server::minio();
     conforms(&server).await;
     clusters_are_found(&server).await;
     refusals_are_told_apart(&server).await;

@@ -187,6 +187,11 @@ fn unfit(column: usize, why: impl std::error::Error + Send + Sync + 'static) -> 
     rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(why))
 }
 
+/// SQLite has no unsigned numbers; ours are far below 2^63.
+fn number(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    u64::try_from(row.get::<_, i64>(column)?).map_err(|e| unfit(column, e))
+}
+
 fn time(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
     let text: String = row.get(column)?;
     text.parse().map_err(|e: jiff::Error| unfit(column, e))

@@ -125,7 +125,8 @@ pub async fn apply(
         report.failed.push_named(Named { object: object.clone(), text: format!("cannot be read: {text}") });
     }
     let settled = journal.take_settled();
-    let shared = Shared { report, placed: HashMap::new(), made_namespaces: HashSet::new(), deferred: Vec::new() };
+    let shared =
+        Shared { report, placed: HashMap::new(), made_namespaces: HashSet::new(), deferred: Vec::new() };
     let mut run = Run {
         cluster,
         source,

@@ -142,16 +142,6 @@ impl Facts {
         }
     }
 
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.facts.len()
-    }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.facts.is_empty()
-    }
-
     /// All positions, in the order in which objects were taken in.
     pub fn indexes(&self) -> impl Iterator<Item = Index> + use<> {
         0..Index::try_from(self.facts.len()).expect("add keeps the count within an Index")

@@ -21,9 +21,10 @@ pub use service::Families;
 
 use super::json::Node;
 use super::mapping::NamespaceMap;
-use super::source::{GroupKind, ObjectKey};
+use super::selection::is_kind;
+use super::source::ObjectKey;
 use serde_json::value::RawValue;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 /// What the rules need to know beside the document.
 #[derive(Debug, Clone, Default)]
@@ -32,8 +33,8 @@ pub struct FieldRules {
     pub rerun_jobs: bool,
     /// Create PersistentVolumes (always with policy Retain) and keep claims bound to them.
     pub adopt_volumes: bool,
-    /// Kinds whose status is restored.
-    pub status: BTreeSet<GroupKind>,
+    /// Kinds whose status is restored, as a person writes them.
+    pub status: Vec<String>,
     pub map: NamespaceMap,
     /// IP families of the target; `None` where unknown.
     pub families: Option<Families>,
@@ -155,7 +156,7 @@ fn by_kind(key: &ObjectKey, doc: &mut Node<'_>, rules: &FieldRules, notes: &mut 
 /// Takes the status out, and hands it back where it is to be restored.
 fn take_status(key: &ObjectKey, doc: &mut Node<'_>, rules: &FieldRules) -> Option<Box<RawValue>> {
     let status = doc.remove("status")?;
-    if !rules.status.contains(&key.kind) || status.is_empty() {
+    if status.is_empty() || !rules.status.iter().any(|word| is_kind(word, &key.kind)) {
         return None;
     }
     RawValue::from_string(String::from_utf8(status.to_bytes()).ok()?).ok()

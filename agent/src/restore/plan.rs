@@ -11,7 +11,6 @@ use super::options::RestoreOptions;
 use super::order::Phase;
 use super::preflight::{Finding, preflight};
 use super::scan::{self, Scan};
-use super::selection::is_kind;
 use super::settle;
 use super::source::{GroupKind, ObjectKey, ObjectSource};
 use super::target::{self, Target};
@@ -116,13 +115,12 @@ pub async fn plan(
     let mut rules = FieldRules {
         rerun_jobs: options.rerun_jobs,
         adopt_volumes: options.adopt_volumes,
-        status: BTreeSet::new(),
+        status: options.status_kinds.clone(),
         map: options.map.clone(),
         families: target.families.clone(),
         defaults: target.defaults.clone(),
         filled: Default::default(),
     };
-    rules.status = status_kinds(options, &target);
     scan::default_classes(source, &mut rules).await?;
     let mut scan = scan::scan(source, options, &rules).await?;
     check_selection(&scan, options)?;
@@ -132,12 +130,6 @@ pub async fn plan(
         settle::leave_managed(&mut scan, &alive);
     }
     Ok(assemble(scan, rules, target, options.clone(), findings))
-}
-
-/// Kinds that a person named, as far as the cluster serves them.
-fn status_kinds(options: &RestoreOptions, target: &Target) -> BTreeSet<GroupKind> {
-    let named = |kind: &GroupKind| options.status_kinds.iter().any(|word| is_kind(word, kind));
-    target.served.kinds().filter(|kind| named(kind)).cloned().collect()
 }
 
 fn check_selection(scan: &Scan, options: &RestoreOptions) -> Result<(), RestoreError> {

@@ -35,6 +35,8 @@ pub(super) struct Scan {
     /// Definitions and the kinds that they bring.
     pub(super) defines: Vec<(Index, GroupKind)>,
     pub(super) needs: Needs,
+    /// What controlled objects refer to: it counts only if they are created after all.
+    pub(super) controlled: Vec<(Index, Refs)>,
     /// Objects of deployment tools, and how many objects each keeps.
     pub(super) managers: Vec<(ObjectKey, usize)>,
     pub(super) notes: Vec<(ObjectKey, String)>,
@@ -177,6 +179,7 @@ impl Scan {
         let refs = refs_of(key, &doc, &meta);
         self.remember(index, key, &doc, &meta);
         let manager = refs.manager.clone().filter(|_| wanted).and_then(|owner| self.managed_by(owner));
+        let is_controlled = meta.controller().is_some();
         let fact = self.facts.get_mut(index);
         fact.manager = manager;
         fact.applied = meta.was_applied();
@@ -186,6 +189,8 @@ impl Scan {
             self.defines.extend(refs.defines.clone().map(|kind| (index, kind)));
             let direct = labeled && selection.names_cluster_object(key);
             self.cluster.push((index, refs, direct));
+        } else if wanted && is_controlled {
+            self.controlled.push((index, refs));
         } else if wanted {
             self.needs.add(key, &refs);
         }

@@ -38,6 +38,11 @@ fn owned(scan: &mut Scan) {
     for index in derived {
         scan.facts.leave_out(index, Verdict::Skip("made again by its controller"));
     }
+    for (index, refs) in std::mem::take(&mut scan.controlled) {
+        if scan.facts.get(index).verdict == Verdict::Create {
+            scan.needs.add(&scan.facts.key_of(index), &refs);
+        }
+    }
 }
 
 /// A paused Deployment does not make a ReplicaSet of its template: the one it runs must come back.
@@ -74,7 +79,13 @@ fn cluster_scoped(scan: &mut Scan, options: &RestoreOptions) {
     for (index, refs, direct) in cluster {
         let key = scan.facts.key_of(index);
         let named = (key.kind.clone(), key.name.clone());
-        let belongs = refs.namespaces.iter().any(|n| scan.namespaces.contains(n));
+        // Webhooks and API services act on the whole cluster: a copy of their namespace must not take
+        // them over.
+        let acts = key.kind.group.ends_with("registration.k8s.io");
+        let belongs = refs
+            .namespaces
+            .iter()
+            .any(|n| scan.namespaces.contains(n) && !(acts && options.map.get(n).is_some()));
         let elsewhere =
             !refs.namespaces.is_empty() && refs.namespaces.iter().all(|n| !selection.has_namespace(n));
         let keep = if key.kind.is("", "Namespace") {
@@ -142,3 +153,6 @@ pub(super) fn unstored_namespaces(scan: &Scan) -> Vec<String> {
     };
     occupied.into_iter().filter(|name| !stored(name)).collect()
 }
+
+#[cfg(test)]
+mod tests;

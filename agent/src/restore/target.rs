@@ -29,10 +29,6 @@ impl Served {
         self.0.contains_key(kind)
     }
 
-    pub fn kinds(&self) -> impl Iterator<Item = &GroupKind> {
-        self.0.keys()
-    }
-
     /// Where objects of a kind live, at the version that a document is written in where possible.
     #[must_use]
     pub fn path(&self, kind: &GroupKind, version: &str) -> Option<KindPath> {

@@ -1,7 +1,7 @@
 //! `lifeboat init`: every key and configuration of a new repository, in one command. Owns its order: the folder first
 //! (under a name of its own), then the store, and the charter last.
 
-mod make;
+pub(crate) mod make;
 mod place;
 mod summary;
 

@@ -11,6 +11,7 @@ const SECRET: &str = "lifeboat-test-secret";
 pub(crate) struct Server {
     child: Child,
     port: u16,
+    scheme: &'static str,
     scratch: tempfile::TempDir,
 }
 
@@ -22,21 +23,28 @@ impl Drop for Server {
 }
 
 impl Server {
-    pub(crate) async fn versitygw() -> Self {
-        Self::start("versitygw", |program, port, scratch| {
-            for folder in ["iam", "data", "data/lifeboat"] {
-                std::fs::create_dir(scratch.join(folder)).unwrap();
-            }
-            let mut command = Command::new(program);
-            command.args(["--port", &format!("127.0.0.1:{port}"), "--access", "lifeboat", "--secret", SECRET]);
-            command.args(["--region", "us-east-1", "--iam-dir"]).arg(scratch.join("iam"));
-            command.arg("posix").arg(scratch.join("data"));
-            command
+    pub(crate) fn versitygw() -> Self {
+        Self::start("versitygw", "http", |program, port, scratch| versitygw(program, port, scratch, |_| ()))
+    }
+
+    /// With a certificate that only a client with [`Server::authority`] trusts.
+    pub(crate) fn versitygw_with_tls() -> Self {
+        Self::start("versitygw", "https", |program, port, scratch| {
+            versitygw(program, port, scratch, |command| {
+                let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+                std::fs::write(scratch.join("cert.pem"), made.cert.pem()).unwrap();
+                std::fs::write(scratch.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+                command.arg("--cert").arg(scratch.join("cert.pem")).arg("--key").arg(scratch.join("key.pem"));
+            })
         })
     }
 
-    pub(crate) async fn minio() -> Self {
-        Self::start("minio", |program, port, scratch| {
+    pub(crate) fn authority(&self) -> PathBuf {
+        self.scratch.path().join("cert.pem")
+    }
+
+    pub(crate) fn minio() -> Self {
+        Self::start("minio", "http", |program, port, scratch| {
             std::fs::create_dir_all(scratch.join("data/lifeboat")).unwrap();
             let mut command = Command::new(program);
             command.env("MINIO_ROOT_USER", "lifeboat").env("MINIO_ROOT_PASSWORD", SECRET).env("HOME", scratch);
@@ -46,14 +54,14 @@ impl Server {
         })
     }
 
-    fn start(name: &str, command: impl Fn(&Path, u16, &Path) -> Command) -> Self {
+    fn start(name: &str, scheme: &'static str, command: impl Fn(&Path, u16, &Path) -> Command) -> Self {
         let program = peer(name);
         let scratch = tempfile::tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let log = std::fs::File::create(scratch.path().join("log")).unwrap();
         let mut command = command(&program, port, scratch.path());
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        let server = Self { child: command.spawn().unwrap(), port, scratch };
+        let server = Self { child: command.spawn().unwrap(), port, scheme, scratch };
         server.write_credentials("credentials", "lifeboat", SECRET);
         let start = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
@@ -73,12 +81,24 @@ impl Server {
 
     pub(crate) fn options(&self) -> S3Options {
         S3Options {
-            endpoint: Some(format!("http://127.0.0.1:{}", self.port)),
+            endpoint: Some(format!("{}://127.0.0.1:{}", self.scheme, self.port)),
             region: Some("us-east-1".to_owned()),
             credentials_file: Some(self.scratch.path().join("credentials")),
             ..S3Options::default()
         }
     }
+}
+
+fn versitygw(program: &Path, port: u16, scratch: &Path, more: impl Fn(&mut Command)) -> Command {
+    for folder in ["iam", "data", "data/lifeboat"] {
+        std::fs::create_dir(scratch.join(folder)).unwrap();
+    }
+    let mut command = Command::new(program);
+    command.args(["--port", &format!("127.0.0.1:{port}"), "--access", "lifeboat", "--secret", SECRET]);
+    command.args(["--region", "us-east-1", "--iam-dir"]).arg(scratch.join("iam"));
+    more(&mut command);
+    command.arg("posix").arg(scratch.join("data"));
+    command
 }
 
 /// The path of a program that `make peers` built.

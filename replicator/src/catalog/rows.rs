@@ -1,6 +1,6 @@
 //! Snapshots, packs and charters in the catalogue.
 
-use super::{Catalogue, Result, time, unfit};
+use super::{Catalogue, Result, number, time, unfit};
 use jiff::Timestamp;
 use lifeboat_format::chain::Head;
 use lifeboat_format::crypto::sign::VerifyKey;
@@ -99,12 +99,12 @@ impl SnapshotRow {
 
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
-            seq: row.get(0)?,
+            seq: number(row, 0)?,
             id: parse(row, 1)?,
             sha256: parse(row, 2)?,
             prev: row.get::<_, Option<String>>(3)?.map(|t| t.parse().map_err(|e| unfit(3, e))).transpose()?,
             signer: parse(row, 4)?,
-            charter: row.get(5)?,
+            charter: number(row, 5)?,
             coverage: row.get(6)?,
             result: row.get(7)?,
             origin: parse(row, 8)?,
@@ -115,9 +115,9 @@ impl SnapshotRow {
                 .map(|t| t.parse().map_err(|e: jiff::Error| unfit(11, e)))
                 .transpose()?,
             state: State::parse(&row.get::<_, String>(12)?),
-            packs: row.get(13)?,
-            bytes: row.get(14)?,
-            plain_bytes: row.get(15)?,
+            packs: number(row, 13)?,
+            bytes: number(row, 14)?,
+            plain_bytes: number(row, 15)?,
         })
     }
 }
@@ -165,7 +165,7 @@ pub struct Totals {
 const COLUMNS: &str = "seq, id, sha256, prev, signer, charter, coverage, result, origin, claimed, first_seen, verified, state,
                        packs, bytes, plain_bytes";
 
-/// SQLite has no unsigned numbers; ours are far below 2^63.
+/// The other way of [`number`].
 fn signed(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
@@ -236,7 +236,7 @@ impl Catalogue {
             let sql = "SELECT n, sha256, first_seen FROM charters WHERE cluster = ?1 ORDER BY n";
             c.prepare(sql)?
                 .query_map([cluster], |row| {
-                    Ok(CharterRow { n: row.get(0)?, sha256: parse(row, 1)?, first_seen: time(row, 2)? })
+                    Ok(CharterRow { n: number(row, 0)?, sha256: parse(row, 1)?, first_seen: time(row, 2)? })
                 })?
                 .collect()
         })
@@ -262,7 +262,7 @@ impl Catalogue {
             let sql = "SELECT sha256, size FROM packs WHERE cluster = ?1 AND sha256 > ?2 AND sha256 <= ?3 ORDER BY sha256";
             c.prepare(sql)?
                 .query_map(params![cluster, after, &until.0[..]], |row| {
-                    Ok(HeldPack { sha256: Sha256(row.get(0)?), size: row.get(1)? })
+                    Ok(HeldPack { sha256: Sha256(row.get(0)?), size: number(row, 1)? })
                 })?
                 .collect()
         })
@@ -272,11 +272,11 @@ impl Catalogue {
         self.run("read", |c| {
             let count = |state: &str| {
                 let sql = "SELECT count(*) FROM snapshots WHERE cluster = ?1 AND state = ?2";
-                c.query_row(sql, params![cluster, state], |row| row.get(0))
+                c.query_row(sql, params![cluster, state], |row| number(row, 0))
             };
             let (snapshots, pending) = (count("held")?, count("pending")?);
             let sql = "SELECT count(*), coalesce(sum(size), 0) FROM packs WHERE cluster = ?1";
-            let (packs, bytes) = c.query_row(sql, [cluster], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let (packs, bytes) = c.query_row(sql, [cluster], |row| Ok((number(row, 0)?, number(row, 1)?)))?;
             Ok(Totals { snapshots, pending, packs, bytes })
         })
     }

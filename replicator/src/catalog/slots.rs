@@ -1,6 +1,6 @@
 //! Names in the source that were judged and are not counted, so that they are not fetched again in each pull.
 
-use super::{Catalogue, Result, time};
+use super::{Catalogue, Result, number, time};
 use crate::alarm::AlarmKind;
 use jiff::Timestamp;
 use rusqlite::params;
@@ -39,7 +39,7 @@ impl Catalogue {
                 .query_map([cluster], |row| {
                     Ok(Slot {
                         key: row.get(0)?,
-                        size: row.get(1)?,
+                        size: number(row, 1)?,
                         modified: time(row, 2)?,
                         seen: row.get(3)?,
                         kind: AlarmKind::parse(&row.get::<_, String>(4)?).unwrap_or(AlarmKind::Junk),

@@ -150,7 +150,7 @@ pub(super) async fn update(cycle: &Cycle) -> Result<Charters, PullError> {
     let listed = list::all(&*cycle.fetcher.store, layout::CHARTER, None).await?;
     let folder = cycle.folder.clone();
     let ((mut held, damaged), mut others) =
-        blocking("charters", move || Ok((held(&folder)?, set_aside(&folder)?))).await?;
+        blocking("charters", move || Ok::<_, VaultError>((held(&folder)?, set_aside(&folder)?))).await?;
     for key in damaged {
         let next = "remove the file from the vault and pull again; then look at the disk";
         cycle.find(AlarmKind::VaultDamaged, Stage::Charters, key, "its bytes do not hash to its name", next)?;

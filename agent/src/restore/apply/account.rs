@@ -38,7 +38,8 @@ impl Run<'_> {
             match self.writer.patch(&one.path, at, &live, "", json!({ FIELD: all })).await? {
                 Patched::Done(_) => {
                     differences.retain(|path| !path.starts_with(FIELD));
-                    let note = "completed with its image pull secrets: the namespace was made by this restore";
+                    let note =
+                        "completed with its image pull secrets: the namespace was made by this restore";
                     self.shared().report.notes.push(&one.key, note);
                     return Ok(());
                 }

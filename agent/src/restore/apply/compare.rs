@@ -74,7 +74,9 @@ fn objects(wanted: &Map<String, Value>, live: &Map<String, Value>, path: &str, p
 
 fn same_scalar(wanted: &Value, live: &Value) -> bool {
     match (wanted, live) {
-        (Value::Number(a), Value::Number(b)) => a == b || (a.as_f64() == b.as_f64() && (a.is_f64() || b.is_f64())),
+        (Value::Number(a), Value::Number(b)) => {
+            a == b || (a.as_f64() == b.as_f64() && (a.is_f64() || b.is_f64()))
+        }
         _ => wanted == live || (is_default(wanted) && is_default(live)),
     }
 }
@@ -98,8 +100,7 @@ mod tests {
     use serde_json::json;
 
     fn compare(kind: &str, wanted: Value, live: Value) -> Vec<String> {
-        let key =
-            ObjectKey { namespace: Some("a".into()), kind: GroupKind::new("", kind), name: "x".into() };
+        let key = ObjectKey { namespace: Some("a".into()), kind: GroupKind::new("", kind), name: "x".into() };
         differences(&key, wanted.to_string().as_bytes(), live.to_string().as_bytes(), &FieldRules::default())
     }
 
@@ -113,7 +114,8 @@ mod tests {
 
     #[test]
     fn what_a_person_set_is_compared() {
-        let wanted = json!({"metadata": {"labels": {"a": "1"}}, "spec": {"list": [{"n": 1}, {"n": 2}], "x": "y"}});
+        let wanted =
+            json!({"metadata": {"labels": {"a": "1"}}, "spec": {"list": [{"n": 1}, {"n": 2}], "x": "y"}});
         let live = json!({"metadata": {"labels": {"a": "2"}}, "spec": {"list": [{"n": 1}, {"n": 3}]}});
         assert_eq!(compare("Widget", wanted, live), ["metadata.labels.a", "spec.list[1].n", "spec.x"]);
     }

@@ -55,7 +55,10 @@ impl Run<'_> {
         let mut shared = self.shared();
         for index in std::mem::take(&mut shared.deferred) {
             let key = self.plan.target_key(index);
-            let text = format!("the cluster does not serve the kind {}; install what provides it and run the same command again", key.kind);
+            let text = format!(
+                "the cluster does not serve the kind {}; install what provides it and run the same command again",
+                key.kind
+            );
             shared.report.failed.push(&key, text);
         }
         Ok(())

@@ -103,14 +103,19 @@ impl Run<'_> {
         cache: &Cache,
     ) -> Result<(), RestoreError> {
         let key = self.plan.target_key(index);
-        let Some(live) = self.shared().placed.get(&index).map(|placed| placed.live.clone()) else { return Ok(()) };
-        let Some(path) = self.served.path(&key.kind, version.as_deref().unwrap_or_default()) else { return Ok(()) };
+        let Some(live) = self.shared().placed.get(&index).map(|placed| placed.live.clone()) else {
+            return Ok(());
+        };
+        let Some(path) = self.served.path(&key.kind, version.as_deref().unwrap_or_default()) else {
+            return Ok(());
+        };
         let mut owners = Vec::new();
         for owner in &self.plan.facts.get(index).owners {
             match self.owner_now(index, owner, cache).await? {
                 Some(uid) => owners.push(reference(owner, &uid)),
                 None => {
-                    let text = format!("its owner {} {} does not exist: reference left off", owner.kind, owner.name);
+                    let text =
+                        format!("its owner {} {} does not exist: reference left off", owner.kind, owner.name);
                     self.shared().report.dropped.push(&key, text);
                 }
             }

@@ -33,7 +33,9 @@ impl Run<'_> {
 
     async fn unready(&self, calls: &Calls) -> Result<Option<String>, RestoreError> {
         if calls.url {
-            return Ok(Some("it calls a URL outside the cluster, which cannot be checked from here".to_owned()));
+            return Ok(Some(
+                "it calls a URL outside the cluster, which cannot be checked from here".to_owned(),
+            ));
         }
         for (namespace, service) in &calls.services {
             if !self.writer.has_endpoints(namespace, service, self.plan.options.waits.endpoints).await? {

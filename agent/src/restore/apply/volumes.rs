@@ -36,14 +36,18 @@ impl Run<'_> {
         let claims: Vec<ObjectKey> = self
             .plan
             .claims()
-            .filter(|claim| self.plan.facts.find(claim).is_some_and(|i| !self.settled.contains_key(&self.plan.target_key(i))))
+            .filter(|claim| {
+                self.plan
+                    .facts
+                    .find(claim)
+                    .is_some_and(|i| !self.settled.contains_key(&self.plan.target_key(i)))
+            })
             .collect();
         if claims.is_empty() {
             return Ok(());
         }
         let sink = |extra| self.journal().extra(extra);
-        let filled =
-            filler.fill(claims, &sink).await.map_err(|detail| RestoreError::Volumes { detail })?;
+        let filled = filler.fill(claims, &sink).await.map_err(|detail| RestoreError::Volumes { detail })?;
         for Filled { claim, volume } in filled {
             let key = (claim.namespace.unwrap_or_default(), claim.name);
             match volume {

@@ -35,7 +35,10 @@ impl Run<'_> {
         stream::iter(self.placed(Phase::Namespaces, false).into_iter().map(Ok))
             .try_for_each_concurrent(self.plan.options.in_flight.max(1), |key| async move {
                 if !self.writer.active(&key.name, within).await? {
-                    let text = format!("is not active after {} s: it is being deleted, or was deleted meanwhile", within.as_secs());
+                    let text = format!(
+                        "is not active after {} s: it is being deleted, or was deleted meanwhile",
+                        within.as_secs()
+                    );
                     self.shared().report.failed.push(&key, text);
                 }
                 Ok::<_, RestoreError>(())
@@ -45,16 +48,21 @@ impl Run<'_> {
 
     fn placed(&self, phase: Phase, ours: bool) -> Vec<ObjectKey> {
         let shared = self.shared();
-        let wanted = shared.placed.iter().filter(|(index, placed)| {
-            self.plan.facts.phase_of(**index) == phase && (placed.ours || !ours)
-        });
+        let wanted = shared
+            .placed
+            .iter()
+            .filter(|(index, placed)| self.plan.facts.phase_of(**index) == phase && (placed.ours || !ours));
         wanted.map(|(index, _)| self.plan.target_key(*index)).collect()
     }
 
     /// Makes the namespaces that objects need and of which there is no object in the snapshot.
     pub(super) async fn bare_namespaces(&self) -> Result<(), RestoreError> {
-        let path =
-            KindPath { group: String::new(), version: "v1".into(), plural: "namespaces".into(), namespaced: false };
+        let path = KindPath {
+            group: String::new(),
+            version: "v1".into(),
+            plural: "namespaces".into(),
+            namespaced: false,
+        };
         let mut names = stream::iter(&self.plan.bare_namespaces);
         while let Some(name) = names.next().await {
             let name = self.plan.options.map.of(name);

@@ -103,7 +103,12 @@ fn references(key: &ObjectKey, doc: &mut Node<'_>, map: &NamespaceMap, notes: &m
         }
         ("", "PersistentVolume") => at(doc, &["spec", "claimRef"], map),
         ("", "PersistentVolumeClaim") => at(doc, &["spec", "dataSourceRef"], map),
-        ("", "Service") => external_name(doc, map, notes),
+        ("", "Service") => {
+            external_name(doc, map, notes);
+            if key.namespace.as_deref().is_some_and(|n| map.get(n).is_some()) {
+                fixed_ports(doc, notes);
+            }
+        }
         ("networking.k8s.io", "NetworkPolicy") => network_policy(doc, map),
         ("apiregistration.k8s.io", "APIService") => at(doc, &["spec", "service"], map),
         ("apiextensions.k8s.io", "CustomResourceDefinition") => {
@@ -164,6 +169,17 @@ fn external_name(doc: &mut Node<'_>, map: &NamespaceMap, notes: &mut Notes) {
             }
             return;
         }
+    }
+}
+
+/// A node port belongs to the whole cluster: the original may hold it still.
+fn fixed_ports(doc: &mut Node<'_>, notes: &mut Notes) {
+    let mut went = doc.remove_at(&["spec", "healthCheckNodePort"]);
+    for port in doc.each(&["spec", "ports"]) {
+        went |= port.remove("nodePort").is_some();
+    }
+    if went {
+        notes.push("fixed node ports left off the copy: the original may hold them".to_owned());
     }
 }
 

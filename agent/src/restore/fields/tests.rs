@@ -1,5 +1,6 @@
 //! Every field rule, one test a line of the decisions.
 
+use super::super::source::GroupKind;
 use super::*;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -112,8 +113,7 @@ fn status_comes_back_only_for_kinds_that_were_asked_for() {
     let doc = object("example.com/v1", "Widget", json!({"status": {"n": 1}}));
     let Outcome::Create(plain) = run(&doc, &FieldRules::default()) else { panic!() };
     assert!(plain.status.is_none() && !String::from_utf8(plain.body).unwrap().contains("status"));
-    let rules =
-        FieldRules { status: [GroupKind::new("example.com", "Widget")].into(), ..FieldRules::default() };
+    let rules = FieldRules { status: vec!["widgets".to_owned()], ..FieldRules::default() };
     let Outcome::Create(kept) = run(&doc, &rules) else { panic!() };
     assert_eq!(kept.status.unwrap().get(), r#"{"n":1}"#);
 }
@@ -542,6 +542,15 @@ fn mapping_follows_references() {
     let out = cleaned(&namespace, &mapped()).0;
     assert_eq!(out["metadata"]["name"], "copy");
     assert_eq!(out["metadata"]["labels"], json!({}));
+}
+
+#[test]
+fn copies_do_not_claim_node_ports() {
+    let managed = json!({"metadata": {"managedFields": [{"fieldsV1": {"f:spec": {"f:ports":
+        {"k:{\"port\":53,\"protocol\":\"UDP\"}": {"f:nodePort": {}}}}}}]}});
+    let (doc, notes) = cleaned(&service(managed), &mapped());
+    assert!(doc["spec"]["ports"][1].get("nodePort").is_none());
+    assert_eq!(notes.len(), 1);
 }
 
 #[test]
