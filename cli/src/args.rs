@@ -111,7 +111,9 @@ impl RepoArgs {
             identities = Some(file.identities);
         }
         let url = self.repo.clone().or(facts.as_ref().map(|f| f.repo.clone())).ok_or_else(|| {
-            UsageError::new("No repository is given; add --repo URL, or --owner DIR/repository.toml, which names it")
+            UsageError::new(
+                "No repository is given; add --repo URL, or --owner DIR/repository.toml, which names it",
+            )
         })?;
         let options = self.s3.over(facts.as_ref().map(|f| f.s3.clone()).unwrap_or_default());
         let asked = self.cluster.clone().or(facts.map(|f| f.cluster).filter(|_| self.repo.is_none()));
@@ -214,7 +216,9 @@ struct Claim {
 async fn claims(store: &dyn ReadStore) -> Result<Vec<Claim>> {
     let files = trust::charter_files(store).await?;
     let first = files.iter().filter_map(|f| charter::parse(f).ok()).filter(|(_, c)| c.n == 1);
-    Ok(first.filter_map(|(_, c)| c.owners.first().map(|&owner| Claim { cluster: c.cluster.clone(), owner })).collect())
+    Ok(first
+        .filter_map(|(_, c)| c.owners.first().map(|&owner| Claim { cluster: c.cluster.clone(), owner }))
+        .collect())
 }
 
 /// A copied folder may have another name than the cluster; its charters know.
@@ -223,6 +227,10 @@ fn cluster_of(folder: &ClusterFolder, claims: &[Claim]) -> Result<ClusterName> {
     let claim = claims.iter().find(same).or(claims.first().filter(|_| claims.len() == 1));
     match claim {
         Some(claim) => Ok(claim.cluster.clone()),
-        None => Err(UsageError::new(format!("{} does not say which cluster it is of; give --cluster", folder.url)).into()),
+        None => Err(UsageError::new(format!(
+            "{} does not say which cluster it is of; give --cluster",
+            folder.url
+        ))
+        .into()),
     }
 }

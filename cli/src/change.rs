@@ -54,15 +54,20 @@ impl Change {
         let folder = Folder::load(&args.config)?;
         let (owner, cluster) = (folder.facts.owner, folder.facts.cluster.clone());
         let options = args.s3.over(folder.s3());
-        let store = folder.facts.repo.open(Some(cluster.as_str()), &options, Arc::clone(&context.clock)).await?;
+        let store =
+            folder.facts.repo.open(Some(cluster.as_str()), &options, Arc::clone(&context.clock)).await?;
         let stored = trust::charter_files(&*store).await?;
         let known: Vec<Vec<u8>> = folder.charters.iter().chain(&stored).cloned().collect();
-        let chain = trusted_chain(&known, &owner, &cluster)
-            .with_context(|| format!("the charters in {} and in {}", args.config.display(), store.describe()))?;
+        let chain = trusted_chain(&known, &owner, &cluster).with_context(|| {
+            format!("the charters in {} and in {}", args.config.display(), store.describe())
+        })?;
         let files = pick(&known, &chain, &owner, &cluster)?;
         for file in files.iter().filter(|f| !stored.contains(f)) {
             // Lost, hidden, or the rest of a run that was cut short.
-            tracing::warn!("{} did not show a charter that the folder has; putting it there", store.describe());
+            tracing::warn!(
+                "{} did not show a charter that the folder has; putting it there",
+                store.describe()
+            );
             publish::charter(&*store, &owner, &cluster, file).await?;
         }
         Ok(Self { folder, store, files, chain })
@@ -94,7 +99,8 @@ impl Change {
         let passphrases = PassphraseSource::new(args.passphrase_file.clone());
         let mut keys: Vec<SigningKey> = Vec::new();
         for path in &paths {
-            let key = keys::owner_key(path, &passphrases).context("The owner's private key is needed; give it as --owner-key")?;
+            let key = keys::owner_key(path, &passphrases)
+                .context("The owner's private key is needed; give it as --owner-key")?;
             if !keys.iter().any(|k| k.verify_key() == key.verify_key()) {
                 keys.push(key);
             }
@@ -102,7 +108,8 @@ impl Change {
         let charter = self.newest().charter();
         keys.retain(|k| charter.owners.contains(&k.verify_key()));
         if keys.len() < charter.threshold {
-            let owners: Vec<String> = charter.owners.iter().map(|k| format!("{k} ({})", k.fingerprint())).collect();
+            let owners: Vec<String> =
+                charter.owners.iter().map(|k| format!("{k} ({})", k.fingerprint())).collect();
             return Err(UsageError::new(format!(
                 "A new charter needs {} of the owners {}; {} of their keys were given as --owner-key",
                 charter.threshold,
@@ -124,7 +131,11 @@ impl Change {
         let mut all = files.clone();
         all.extend(trust::charter_files(&*self.store).await?);
         let chain = trusted_chain(&all, &owner, &cluster)?;
-        anyhow::ensure!(chain.len() == files.len(), "The new charter would not be believed: it does not follow charter {}", self.files.len());
+        anyhow::ensure!(
+            chain.len() == files.len(),
+            "The new charter would not be believed: it does not follow charter {}",
+            self.files.len()
+        );
         self.chain = publish::charter(&*self.store, &owner, &cluster, &signed).await?;
         self.files = files;
         Ok(())
@@ -134,11 +145,21 @@ impl Change {
     /// that it belonged to.
     pub(crate) fn write(&self, key: &str, credentials: Option<&str>, mut more: Vec<NewFile>) -> Result<()> {
         let ca = self.folder.ca()?;
-        let agent = AgentFiles { facts: &self.folder.facts, charters: &self.files, key, credentials, ca: ca.as_deref() };
+        let agent = AgentFiles {
+            facts: &self.folder.facts,
+            charters: &self.files,
+            key,
+            credentials,
+            ca: ca.as_deref(),
+        };
         let mut files = agent.files()?;
         files.append(&mut more);
-        replace::replace(&self.folder.path, self.replaced(), &files)
-            .with_context(|| format!("Charter {} is in force, but the folder is not up to date; run the same command again", self.files.len()))
+        replace::replace(&self.folder.path, self.replaced(), &files).with_context(|| {
+            format!(
+                "Charter {} is in force, but the folder is not up to date; run the same command again",
+                self.files.len()
+            )
+        })
     }
 
     /// The number under which the folder's old files are kept: that of the last charter it had.
@@ -149,11 +170,17 @@ impl Change {
 
 /// For each trusted charter a file that proves it, those of the folder first: a store may add envelopes with the
 /// same payload and worthless signatures.
-fn pick(known: &[Vec<u8>], chain: &[TrustedCharter], owner: &VerifyKey, cluster: &ClusterName) -> Result<Vec<Vec<u8>>> {
+fn pick(
+    known: &[Vec<u8>],
+    chain: &[TrustedCharter],
+    owner: &VerifyKey,
+    cluster: &ClusterName,
+) -> Result<Vec<Vec<u8>>> {
     let mut files: Vec<Vec<u8>> = Vec::new();
     for trusted in chain {
         let proves = |file: &&Vec<u8>| {
-            let same = charter::parse(file).is_ok_and(|(e, _)| Sha256::of(e.unverified_payload()) == trusted.sha256());
+            let same = charter::parse(file)
+                .is_ok_and(|(e, _)| Sha256::of(e.unverified_payload()) == trusted.sha256());
             let with: Vec<Vec<u8>> = files.iter().chain([*file]).cloned().collect();
             same && trusted_chain(&with, owner, cluster).is_ok_and(|c| c.len() == with.len())
         };

@@ -73,7 +73,9 @@ pub(crate) fn charter_lines(charters: &[Vec<u8>]) -> Vec<u8> {
 /// Reads an agent's credential, which must look like one.
 pub(crate) fn read_credentials(path: &Path) -> Result<Zeroizing<String>> {
     let bytes = lifeboat_common::keys::read_private(path, lifeboat_common::keys::Readers::OwnerOnly)?;
-    let text = Zeroizing::new(String::from_utf8(bytes.to_vec()).ok().with_context(|| format!("{} is not text", path.display()))?);
+    let text = Zeroizing::new(
+        String::from_utf8(bytes.to_vec()).ok().with_context(|| format!("{} is not text", path.display()))?,
+    );
     for key in ["aws_access_key_id", "aws_secret_access_key"] {
         anyhow::ensure!(
             text.contains(key),

@@ -1,15 +1,24 @@
 //! `lifeboat`, the administrator's command. Owns the list of commands and how an outcome becomes an exit code;
 //! each command is a file under `commands/`.
 
+#[allow(dead_code, reason = "the commands that read a repository use the rest of it")]
 mod args;
 mod change;
 mod commands;
 mod context;
 mod folder;
 mod publish;
+mod reading;
+mod seen;
+mod table;
+#[cfg(test)]
+mod testing;
+mod yaml;
 
 use clap::{Parser, Subcommand};
-use commands::{adopt, completions, init, keygen, probe, rotate};
+use commands::{
+    adopt, cat, completions, extract, find, init, keygen, ls, probe, report, restore, rotate, snapshots, verify,
+};
 use context::Context;
 use lifeboat_common::config::ConfigError;
 use lifeboat_common::exit::{Exit, UsageError};
@@ -40,6 +49,14 @@ enum Command {
     Rotate(rotate::RotateArgs),
     Adopt(adopt::AdoptArgs),
     Probe(probe::ProbeArgs),
+    Snapshots(snapshots::SnapshotsArgs),
+    Ls(ls::LsArgs),
+    Find(find::FindArgs),
+    Cat(cat::CatArgs),
+    Extract(extract::ExtractArgs),
+    Verify(verify::VerifyArgs),
+    Report(report::ReportArgs),
+    Restore(restore::RestoreArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -50,6 +67,14 @@ async fn run(command: Command, context: &mut Context<'_>) -> anyhow::Result<Exit
         Command::Rotate(args) => rotate::run(&args, context).await,
         Command::Adopt(args) => adopt::run(&args, context).await,
         Command::Probe(args) => probe::run(&args, context).await,
+        Command::Snapshots(args) => snapshots::run(&args, context).await,
+        Command::Ls(args) => ls::run(&args, context).await,
+        Command::Find(args) => find::run(&args, context).await,
+        Command::Cat(args) => cat::run(&args, context).await,
+        Command::Extract(args) => extract::run(&args, context).await,
+        Command::Verify(args) => verify::run(&args, context).await,
+        Command::Report(args) => report::run(&args, context).await,
+        Command::Restore(args) => restore::run(&args, context).await,
         Command::Completions(args) => completions::run(&args, context),
     }
 }
@@ -64,7 +89,7 @@ async fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) if reader_went_away(&error) => Exit::Done.into(),
         Err(error) => {
-            eprintln!("Error: {error:#}");
+            eprintln!("Error: {}", told_once(&error));
             exit_of(&error).into()
         }
     }
@@ -77,6 +102,19 @@ fn exit_of(error: &anyhow::Error) -> Exit {
             || cause.downcast_ref::<KeyError>().is_some_and(KeyError::is_usage)
     });
     if usage { Exit::Usage } else { Exit::Failed }
+}
+
+/// The error and its causes in one line; what an error says of its cause itself is not said again.
+fn told_once(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string).filter(|c| !c.is_empty()) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 /// `lifeboat … | head` is no failure.
@@ -93,6 +131,15 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let path = std::path::Path::new("/nonexistent/repository.toml");
+        let error = lifeboat_common::config::load::<lifeboat_common::config::RepositoryConfig>(path).unwrap_err();
+        let text = told_once(&anyhow::Error::new(error).context("While loading"));
+        assert_eq!(text.matches("No such file").count(), 1, "{text}");
+        assert!(text.starts_with("While loading: Cannot read"), "{text}");
     }
 
     #[test]

@@ -26,7 +26,11 @@ pub(crate) async fn charter(
     put(store, &layout::charter(claims.n, &Sha256::of(file)), file).await?;
     let chain = trust::charters(store, owner, cluster).await?;
     if !chain.iter().any(|c| *c.charter() == claims) {
-        bail!("{} took charter {} and does not show it; ask whoever runs the store", store.describe(), claims.n);
+        bail!(
+            "{} took charter {} and does not show it; ask whoever runs the store",
+            store.describe(),
+            claims.n
+        );
     }
     Ok(chain)
 }
@@ -36,11 +40,15 @@ pub(crate) async fn put(store: &dyn CreateStore, key: &str, bytes: &[u8]) -> Res
     match store.create(key, Bytes::copy_from_slice(bytes), Sha256::of(bytes).0).await {
         Ok(_) => Ok(()),
         Err(error) if error.kind == StoreErrorKind::Exists => {
-            let there = store.get(key, bytes.len() as u64).await.context("it is there, but cannot be read back")?;
+            let there =
+                store.get(key, bytes.len() as u64).await.context("it is there, but cannot be read back")?;
             if there == bytes {
                 return Ok(());
             }
-            bail!("{}/{key} holds other bytes than its name says; somebody tampered with the store", store.describe())
+            bail!(
+                "{}/{key} holds other bytes than its name says; somebody tampered with the store",
+                store.describe()
+            )
         }
         Err(error) => Err(error.into()),
     }

@@ -22,7 +22,9 @@ pub enum KeyError {
     Io { action: &'static str, path: PathBuf, source: std::io::Error },
     #[error("{path} exists already and is never replaced; move it away, or give another name")]
     Exists { path: PathBuf },
-    #[error("{path} can be read by others (mode {mode:04o}); take it as known to them, or run: chmod 600 {path}")]
+    #[error(
+        "{path} can be read by others (mode {mode:04o}); take it as known to them, or run: chmod 600 {path}"
+    )]
     Exposed { path: PathBuf, mode: u32 },
     #[error("{path} is larger than {max} bytes, so it is no key file")]
     TooLarge { path: PathBuf, max: u64 },
@@ -56,7 +58,10 @@ fn format_error(path: &Path) -> impl FnOnce(FormatError) -> KeyError {
 }
 
 /// The bytes of a file with this plaintext: sealed with the passphrase, or as they are.
-pub fn protect(plain: &[u8], protection: &Protection) -> std::result::Result<Zeroizing<Vec<u8>>, FormatError> {
+pub fn protect(
+    plain: &[u8],
+    protection: &Protection,
+) -> std::result::Result<Zeroizing<Vec<u8>>, FormatError> {
     match protection.passphrase_and_work_factor() {
         Some((passphrase, work)) => seal::with_passphrase(passphrase, work, plain).map(Zeroizing::new),
         None => Ok(Zeroizing::new(plain.to_vec())),
@@ -64,7 +69,12 @@ pub fn protect(plain: &[u8], protection: &Protection) -> std::result::Result<Zer
 }
 
 /// The text of a private file, out of its passphrase where it has one.
-fn text(path: &Path, what: &str, passphrases: &PassphraseSource, readers: Readers) -> Result<Zeroizing<String>> {
+fn text(
+    path: &Path,
+    what: &str,
+    passphrases: &PassphraseSource,
+    readers: Readers,
+) -> Result<Zeroizing<String>> {
     let mut bytes = read_private(path, readers)?;
     if open::is_age_file(&bytes) {
         let passphrase = passphrases.existing(what)?;

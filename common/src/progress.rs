@@ -67,7 +67,8 @@ impl Progress {
     /// Begins a task, such as `Verifying`; `total` where it is known.
     #[must_use]
     pub fn new(mode: Mode, task: impl Into<String>, unit: Unit, total: Option<u64>) -> Self {
-        let target = if mode == Mode::Bar { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let target =
+            if mode == Mode::Bar { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let task = task.into();
         let bar = ProgressBar::with_draw_target(total, target).with_style(style(unit, total.is_some()));
         if mode == Mode::Bar {
@@ -75,7 +76,9 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(200));
         }
         let started = Instant::now();
-        Self { inner: Arc::new(Inner { mode, task, unit, started, bar, reported: Mutex::new(Some(started)) }) }
+        Self {
+            inner: Arc::new(Inner { mode, task, unit, started, bar, reported: Mutex::new(Some(started)) }),
+        }
     }
 
     /// One that says nothing.

@@ -56,7 +56,9 @@ impl Color {
         match self {
             Self::Always => true,
             Self::Never => false,
-            Self::Auto => std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
+            Self::Auto => {
+                std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+            }
         }
     }
 }
@@ -69,7 +71,13 @@ pub fn init(args: &LogArgs, base: Base) {
         .unwrap_or_else(|| EnvFilter::new(directives(args.verbose, base)));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match args.log_format {
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).with_span_list(false).finish().try_init(),
+        LogFormat::Json => builder
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_span_list(false)
+            .finish()
+            .try_init(),
         LogFormat::Text => {
             let quiet = base == Base::Warnings && args.verbose == 0;
             let builder = builder.with_ansi(args.color.on_stderr()).with_target(args.verbose > 1);
@@ -91,7 +99,8 @@ fn directives(verbose: u8, base: Base) -> String {
         _ => ("trace", "debug"),
     };
     // The AWS crates log signed requests, which are nobody's business.
-    let aws = ["aws_config", "aws_runtime", "aws_sdk_s3", "aws_sigv4", "aws_smithy_runtime"].map(|target| format!("{target}=warn"));
+    let aws = ["aws_config", "aws_runtime", "aws_sdk_s3", "aws_sigv4", "aws_smithy_runtime"]
+        .map(|target| format!("{target}=warn"));
     let ours = ["lifeboat", "lifeboat_agent", "lifeboat_common", "lifeboat_format", "lifeboat_replicator"]
         .map(|target| format!("{target}={own}"));
     format!("{others},{},{}", ours.join(","), aws.join(","))

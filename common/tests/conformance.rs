@@ -26,9 +26,16 @@ async fn local_conforms() {
 
 #[tokio::test]
 async fn memory_behind_faults_and_retries_conforms() {
-    let transient = Faults { before: 0.2, throttle: 0.1, slow: 0.1, pause: Duration::from_millis(1), ..Faults::default() };
+    let transient = Faults {
+        before: 0.2,
+        throttle: 0.1,
+        slow: 0.1,
+        pause: Duration::from_millis(1),
+        ..Faults::default()
+    };
     let brisk = Duration::from_millis(1);
-    let policy = RetryPolicy { attempts: 40, first_pause: brisk, longest_pause: brisk, ..RetryPolicy::default() };
+    let policy =
+        RetryPolicy { attempts: 40, first_pause: brisk, longest_pause: brisk, ..RetryPolicy::default() };
     for seed in 0..10 {
         let memory = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
         let faulty = FaultyStore::new(memory, seed)

@@ -1,17 +1,23 @@
 //! S3 against a real server: versitygw always, MinIO with `MINIO=1`.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod s3_server;
 
 use bytes::Bytes;
 use lifeboat_common::clock::SystemClock;
 use lifeboat_common::store::s3::{S3Store, Timeouts};
-use lifeboat_common::store::{CreateStore, ReadStore, S3Options, StoreErrorKind, StoreUrl, conformance};
+use lifeboat_common::store::{
+    CreateStore, ReadStore, RetryPolicy, RetryStore, S3Options, StoreErrorKind, StoreUrl, conformance,
+};
 use s3_server::Server;
 use std::sync::Arc;
+use std::time::Duration;
 
 async fn conforms(server: &Server) {
     for prefix in ["", "clusters/prod"] {
-        let store = S3Store::connect("lifeboat", prefix, &server.options(), Timeouts::default()).await.unwrap();
+        let store =
+            S3Store::connect("lifeboat", prefix, &server.options(), Timeouts::default()).await.unwrap();
         let store = Arc::new(store);
         conformance::run(store.clone(), Some(store)).await;
     }
@@ -77,6 +83,12 @@ async fn minio_conforms() {
         return; // a second opinion, by hand
     }
     let server = Server::minio();
+    // It listens before it serves.
+    let impatient = Timeouts { answer: Duration::from_secs(1), ..Timeouts::default() };
+    let store = S3Store::connect("lifeboat", "", &server.options(), impatient).await.unwrap();
+    let policy =
+        RetryPolicy { longest_pause: Duration::from_millis(250), attempts: 100, ..RetryPolicy::default() };
+    RetryStore::new(Arc::new(store), policy).list("", None, 1).await.unwrap();
     conforms(&server).await;
     clusters_are_found(&server).await;
     refusals_are_told_apart(&server).await;

@@ -6,6 +6,10 @@
 pub mod activity;
 pub mod alarm;
 pub mod catalog;
+pub mod check;
+pub mod daemon;
 pub mod replicate;
+pub mod setup;
 pub mod source;
+pub mod status;
 pub mod vault;

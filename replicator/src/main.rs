@@ -1,2 +1,306 @@
-//! Entry point.
-fn main() {}
+//! `lifeboat-replicator`: the command line. Thin: reads arguments, calls the library, prints, chooses the exit code.
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use futures::{StreamExt as _, stream};
+use lifeboat_common::clock::{Clock, SystemClock};
+use lifeboat_common::exit::Exit;
+use lifeboat_common::progress::Mode;
+use lifeboat_common::telemetry::{self, Base, LogArgs, LogFormat};
+use lifeboat_replicator::catalog::Catalogue;
+use lifeboat_replicator::replicate::{Outcome, Replicator, recover};
+use lifeboat_replicator::setup::{self, Options, SetupError};
+use lifeboat_replicator::source::Source;
+use lifeboat_replicator::vault::MinFree;
+use lifeboat_replicator::{check, daemon, status};
+use serde::Serialize;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const ABOUT: &str = "Pulls backups of Kubernetes clusters off-site, verifies them without being able to read them, keeps them";
+
+const HELP: &str = "\
+The replicator runs on a host outside the clusters. It reads each cluster's primary store with a credential of its own, \
+checks every byte against the owner's key, and keeps what is sound in a vault, a local directory. It holds no key that \
+opens a snapshot, and nothing that happens in a cluster or in a primary deletes what it has.
+
+Exit codes: 0 all is well; 1 something failed; 2 called or configured wrongly; 3 done, and an alarm is open (see `status`).";
+
+const EXAMPLES: &str = "\
+Examples:
+  lifeboat-replicator check-config --config /etc/lifeboat/replicator.toml
+  lifeboat-replicator pull --once --config out/replicator.toml
+  lifeboat-replicator status --json | jq '.clusters[].alarms'
+  systemctl enable --now lifeboat-replicator";
+
+#[derive(Parser)]
+#[command(version, about = ABOUT, long_about = format!("{ABOUT}.\n\n{HELP}"), after_help = EXAMPLES)]
+struct Cli {
+    /// The configuration, as `lifeboat init` wrote it
+    #[arg(short, long, global = true, value_name = "FILE", default_value = "/etc/lifeboat/replicator.toml")]
+    config: PathBuf,
+
+    /// Print JSON on standard output, and progress and logs as one JSON object a line on standard error
+    #[arg(long, global = true)]
+    json: bool,
+
+    #[command(flatten)]
+    log: LogArgs,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Pull what is new from every source; again and again, unless --once is given
+    ///
+    /// Lists what is new, verifies owner, charter, signature, chain and every object's hash while it streams to disk, and
+    /// commits each snapshot as a whole: the newest first, then the past. Killed at any moment, the next pull goes on
+    /// from there. A damaged or missing object is an alarm that names it; everything else is still pulled.
+    #[command(after_help = "Examples:\n  lifeboat-replicator pull --once\n  lifeboat-replicator pull --once --cluster prod --min-free 20GiB")]
+    Pull {
+        /// One pull of every source, then exit (3 when an alarm is open)
+        #[arg(long)]
+        once: bool,
+        #[command(flatten)]
+        pull: PullArgs,
+    },
+    /// Run as a service: everything that this version does, by the schedule of the configuration
+    ///
+    /// Meant for systemd (Type=notify): says when it is ready and what it does, feeds the watchdog while something moves
+    /// or nothing is due, stops within seconds on SIGTERM, reads the configuration again on SIGHUP.
+    Run {
+        #[command(flatten)]
+        pull: PullArgs,
+    },
+    /// Show what the vault holds of each cluster, and the open alarms
+    ///
+    /// Reads the catalogue only, so it works while a pull runs. Exits with 3 when an alarm is open.
+    Status,
+    /// Try everything that a pull needs: configuration, vault, each source, owner, charter and keys
+    CheckConfig {
+        #[command(flatten)]
+        pull: PullArgs,
+    },
+    /// Write the catalogue anew from the vault's files
+    ///
+    /// The catalogue only says quicker what the files say. Open alarms are forgotten; those whose cause is still there
+    /// come back with the next pull.
+    RebuildCatalogue,
+}
+
+#[derive(Args, Default)]
+struct PullArgs {
+    /// Only this cluster (may be repeated)
+    #[arg(long = "cluster", value_name = "NAME")]
+    clusters: Vec<String>,
+
+    /// Stop pulling before less of the vault's disk is free, such as 10% or 20GiB [default: 5%, at most 1GiB]
+    #[arg(long, value_name = "SIZE")]
+    min_free: Option<MinFree>,
+}
+
+impl PullArgs {
+    fn options(&self) -> Options {
+        Options { min_free: self.min_free.unwrap_or_default() }
+    }
+}
+
+fn main() -> ExitCode {
+    let mut cli = Cli::parse();
+    if cli.json {
+        cli.log.log_format = LogFormat::Json;
+    }
+    telemetry::init(&cli.log, Base::Info);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&anyhow::Error::new(error).context("Cannot start the threads")),
+    };
+    let result = runtime.block_on(dispatch(&cli));
+    // A thread that hangs on a dead disk must not keep a service from stopping.
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    // Nobody is left to tell when this fails.
+    let _ = writeln!(std::io::stderr(), "Error: {error:#}");
+    let usage = error.downcast_ref::<SetupError>().is_some_and(SetupError::is_usage)
+        || error.is::<lifeboat_common::exit::UsageError>();
+    if usage { Exit::Usage.into() } else { Exit::Failed.into() }
+}
+
+async fn dispatch(cli: &Cli) -> anyhow::Result<Exit> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    match &cli.command {
+        Command::Pull { once: true, pull } => pull_once(cli, pull, clock).await,
+        Command::Pull { pull, .. } | Command::Run { pull } => serve(cli, pull, clock).await,
+        Command::Status => show_status(cli, &*clock),
+        Command::CheckConfig { pull } => {
+            let report = check::run(&cli.config, pull.options(), clock).await;
+            print(cli, &report, &report.text())?;
+            Ok(match (report.ok, report.usage) {
+                (true, _) => Exit::Done,
+                (false, true) => Exit::Usage,
+                (false, false) => Exit::Failed,
+            })
+        }
+        Command::RebuildCatalogue => rebuild_catalogue(cli, clock).await,
+    }
+}
+
+fn print(cli: &Cli, document: &impl Serialize, text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let written = if cli.json {
+        let json = serde_json::to_string_pretty(document).context("Cannot write JSON")?;
+        writeln!(out, "{json}")
+    } else {
+        write!(out, "{text}")
+    };
+    written.context("Cannot write to standard output")
+}
+
+async fn open(cli: &Cli, pull: &PullArgs, clock: Arc<dyn Clock>, mode: Mode) -> anyhow::Result<(Replicator, Vec<Arc<Source>>)> {
+    let config = setup::load(&cli.config)?;
+    let mut sources = setup::sources(&config, &clock).await?;
+    for name in &pull.clusters {
+        if !sources.iter().any(|s| s.cluster.as_str() == name) {
+            let why = format!("{} has no [[source]] of cluster '{name}'", cli.config.display());
+            return Err(lifeboat_common::exit::UsageError::new(why).into());
+        }
+    }
+    sources.retain(|s| pull.clusters.is_empty() || pull.clusters.iter().any(|name| s.cluster.as_str() == name));
+    // Several bars at a time only garble each other.
+    let mode = if sources.len() > 1 && mode == Mode::Bar { Mode::Lines } else { mode };
+    Ok((setup::open(&config, pull.options(), clock, mode)?, sources))
+}
+
+/// What `pull --once` prints.
+#[derive(Serialize)]
+struct Summary {
+    schema: &'static str,
+    sources: Vec<SourceSummary>,
+}
+
+#[derive(Serialize)]
+struct SourceSummary {
+    cluster: String,
+    snapshots: u64,
+    pending: u64,
+    packs: u64,
+    bytes: u64,
+    seconds: f64,
+    error: Option<String>,
+    alarms: Vec<lifeboat_replicator::alarm::Alarm>,
+}
+
+async fn pull_once(cli: &Cli, pull: &PullArgs, clock: Arc<dyn Clock>) -> anyhow::Result<Exit> {
+    let (replicator, sources) = open(cli, pull, clock, Mode::choose(cli.json)).await?;
+    let pulls = stream::iter(&sources)
+        .map(|source| async {
+            let began = Instant::now();
+            let outcome = replicator.pull(source).await;
+            daemon::log(&outcome, began.elapsed());
+            summary(outcome, began.elapsed())
+        })
+        .buffered(4)
+        .collect::<Vec<_>>();
+    let sources = tokio::select! {
+        done = pulls => done,
+        stopped = stop() => {
+            stopped.context("Cannot listen for signals")?;
+            anyhow::bail!("Stopped before the pull was done; the next one goes on from here");
+        }
+    };
+    let exit = if sources.iter().any(|s| s.error.is_some()) {
+        Exit::Failed
+    } else if sources.iter().any(|s| !s.alarms.is_empty()) {
+        Exit::Partial
+    } else {
+        Exit::Done
+    };
+    let text: String = sources.iter().map(SourceSummary::text).collect();
+    print(cli, &Summary { schema: "lifeboat/pull/1", sources }, &text)?;
+    Ok(exit)
+}
+
+async fn stop() -> std::io::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+fn summary(outcome: Outcome, took: Duration) -> SourceSummary {
+    let Outcome { cluster, snapshots, packs, bytes, pending, error, alarms } = outcome;
+    let error = error.map(|e| e.to_string());
+    SourceSummary { cluster, snapshots, pending, packs, bytes, seconds: took.as_secs_f64(), error, alarms }
+}
+
+impl SourceSummary {
+    fn text(&self) -> String {
+        let mut text = format!(
+            "{}: {} new snapshots, {} packs, {} in {:.1} s",
+            self.cluster,
+            self.snapshots,
+            self.packs,
+            status::size(self.bytes),
+            self.seconds
+        );
+        if self.pending > 0 {
+            text.push_str(&format!("; {} incomplete", self.pending));
+        }
+        if let Some(error) = &self.error {
+            text.push_str(&format!("; failed: {error}"));
+        }
+        text.push('\n');
+        for a in &self.alarms {
+            text.push_str(&format!("  ALARM {}: {}: {}; {}\n", a.kind.name(), a.what.escape_debug(), a.why.escape_debug(), a.next));
+        }
+        text
+    }
+}
+
+async fn serve(cli: &Cli, pull: &PullArgs, clock: Arc<dyn Clock>) -> anyhow::Result<Exit> {
+    let mode = if cli.json { Mode::Events } else { Mode::Lines };
+    let (replicator, sources) = open(cli, pull, clock, mode).await?;
+    daemon::run(cli.config.clone(), setup::load(&cli.config)?, replicator, sources).await?;
+    Ok(Exit::Done)
+}
+
+fn show_status(cli: &Cli, clock: &dyn Clock) -> anyhow::Result<Exit> {
+    let config = setup::load(&cli.config)?;
+    let configured: Vec<String> = config.sources.iter().map(|s| s.cluster.to_string()).collect();
+    let status = status::read(&setup::catalogue(&config)?, &configured, clock.now())?;
+    print(cli, &status, &status.text())?;
+    Ok(if status.has_alarms() { Exit::Partial } else { Exit::Done })
+}
+
+async fn rebuild_catalogue(cli: &Cli, clock: Arc<dyn Clock>) -> anyhow::Result<Exit> {
+    let config = setup::load(&cli.config)?;
+    let sources = setup::sources(&config, &clock).await?;
+    let (catalogue, vault) = setup::new_catalogue(&config, &*clock)?;
+    let mut damaged = false;
+    let mut text = String::new();
+    for source in &sources {
+        let findings = recover::rebuild(&vault.folder(&source.cluster), &catalogue, source)?;
+        for f in &findings {
+            catalogue.raise(source.cluster.as_str(), f, clock.now())?;
+            text.push_str(&format!("  ALARM {}: {}: {}; {}\n", f.kind.name(), f.what, f.why, f.next));
+        }
+        damaged |= !findings.is_empty();
+        let totals = catalogue.totals(source.cluster.as_str())?;
+        text.push_str(&format!("{}: {} snapshots, {} packs\n", source.cluster, totals.snapshots, totals.packs));
+    }
+    let configured: Vec<String> = sources.iter().map(|s| s.cluster.to_string()).collect();
+    print(cli, &status::read(&catalogue as &Catalogue, &configured, clock.now())?, &text)?;
+    Ok(if damaged { Exit::Partial } else { Exit::Done })
+}

@@ -130,6 +130,17 @@ impl Vault {
         Ok(reserved)
     }
 
+    /// Writes and removes a small file.
+    pub fn try_write(&self) -> Result<(), VaultError> {
+        let path = format!("{OWN}/try-{}", std::process::id());
+        let written = self.disk.create(&path).and_then(|mut file| {
+            file.write(b"lifeboat")?;
+            file.finish(None)
+        });
+        let removed = self.disk.remove(&path);
+        written.and(removed).map_err(|e| self.fail("write", &path, e))
+    }
+
     fn fail(&self, action: &'static str, path: &str, source: io::Error) -> VaultError {
         VaultError::Io { action, path: self.root.join(path), source }
     }

@@ -9,7 +9,7 @@ use super::reuse;
 use super::setup::Setup;
 use super::state::{KnownHead, Pending, State, StateFile};
 use super::upload::Uploader;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use lifeboat_common::store::{ReadStore, StoreError};
 use lifeboat_format::crypto::derive::{RunKey, Secret32};
@@ -116,18 +116,18 @@ async fn gone(store: &dyn ReadStore, state: &mut State, memory: &Memory) -> Resu
     let mut packs: Vec<KnownPack> = memory.packs.values().copied().collect();
     packs.sort_unstable_by_key(|p| p.handle);
     let look = reuse::rotating(&packs, state.looked, LOOKS).copied();
-    let missing: Vec<Option<Sha256>> = stream::iter(look.collect::<Vec<_>>())
-        .map(|p| async move {
-            let there = store.head(&layout::pack(&p.sha256)).await?;
-            Ok::<_, StoreError>(there.is_none_or(|e| e.size != p.size).then_some(p.sha256))
-        })
-        .buffer_unordered(LOOKS_AT_ONCE)
-        .try_collect()
-        .await?;
+    let looks: Vec<_> = look.map(|p| is_gone(store, p).boxed()).collect();
+    let missing: Vec<Option<Sha256>> =
+        stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).try_collect().await?;
     state.looked = state.looked.wrapping_add(LOOKS as u64);
     for sha256 in missing.into_iter().flatten() {
         tracing::warn!(pack = %sha256, "a pack that is to be reused is gone from the store; its content is stored again");
         gone.insert(sha256);
     }
     Ok(gone)
+}
+
+async fn is_gone(store: &dyn ReadStore, pack: KnownPack) -> Result<Option<Sha256>, StoreError> {
+    let there = store.head(&layout::pack(&pack.sha256)).await?;
+    Ok(there.is_none_or(|e| e.size != pack.size).then_some(pack.sha256))
 }

@@ -5,7 +5,7 @@ use super::head::ChainView;
 use super::state::{LogKey, State};
 use super::upload::Uploader;
 use bytes::Bytes;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use lifeboat_common::store::{ReadStore, StoreError};
 use lifeboat_format::crypto::derive::Secret32;
 use lifeboat_format::id::{ChunkId, Digest, Handle, Sha256};
@@ -38,7 +38,8 @@ pub async fn load(store: &dyn ReadStore, state: &State, view: &ChainView) -> Res
         let key = state.log_keys.iter().find(|k| k.root == log.root).and_then(LogKey::key);
         let Some(root) = read_root(store, key, log).await? else { continue };
         let new: Vec<&SegmentRef> = root.segments.iter().filter(|s| seen.insert(s.sha256)).collect();
-        let read = stream::iter(new).map(|s| read_segment(store, s)).buffered(CONCURRENCY);
+        let reads: Vec<_> = new.into_iter().map(|s| read_segment(store, s).boxed()).collect();
+        let read = stream::iter(reads).buffered(CONCURRENCY);
         let segments: Vec<Option<(SegmentRef, Vec<KnownChunk>)>> = read.try_collect().await?;
         for p in root.packs {
             memory.packs.entry(p.handle).or_insert(p);
@@ -119,13 +120,13 @@ pub async fn save(
         refs.push(SegmentRef { sha256, key, first: piece[0].id });
         uploads.push((sha256, sealed));
     }
-    stream::iter(uploads)
-        .map(|(sha256, sealed)| async move {
-            uploader.create_named(&layout::agent(&sha256), sealed, sha256).await
+    let sends: Vec<_> = uploads
+        .into_iter()
+        .map(|(sha256, sealed)| {
+            async move { uploader.create_named(&layout::agent(&sha256), sealed, sha256).await }.boxed()
         })
-        .buffer_unordered(CONCURRENCY)
-        .try_collect::<Vec<()>>()
-        .await?;
+        .collect();
+    stream::iter(sends).buffer_unordered(CONCURRENCY).try_collect::<Vec<()>>().await?;
     let segments = refs.iter().map(|r| r.sha256).collect();
     let root = Bytes::from(send_log::seal_root(key, &LogRoot { packs, segments: refs }));
     let sha256 = Sha256::of(&root);

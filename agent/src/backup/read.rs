@@ -143,6 +143,7 @@ impl<'a> Run<'a> {
                 let mut items = page.items;
                 // Aggregated servers may list in any order; ascending keys make one map of them.
                 items.sort_by(|a, b| (&a.meta.namespace, &a.meta.name).cmp(&(&b.meta.namespace, &b.meta.name)));
+                items.dedup_by(|a, b| (&a.meta.namespace, &a.meta.name) == (&b.meta.namespace, &b.meta.name));
                 return Some((resource, items));
             }
             ReadEvent::Done { resource, summary } => self.out.report.listed(&resource, &summary),

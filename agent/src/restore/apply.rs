@@ -125,8 +125,10 @@ pub async fn apply(
         report.failed.push_named(Named { object: object.clone(), text: format!("cannot be read: {text}") });
     }
     let settled = journal.take_settled();
-    let shared =
-        Shared { report, placed: HashMap::new(), made_namespaces: HashSet::new(), deferred: Vec::new() };
+    let made =
+        settled.iter().filter(|(key, s)| key.kind.is("", "Namespace") && s.outcome == Outcome::Created);
+    let made_namespaces = made.map(|(key, _)| key.name.clone()).collect();
+    let shared = Shared { report, placed: HashMap::new(), made_namespaces, deferred: Vec::new() };
     let mut run = Run {
         cluster,
         source,

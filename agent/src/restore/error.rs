@@ -9,7 +9,7 @@ use crate::cluster::write::WriteError;
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     #[error(transparent)]
-    Cluster(#[from] ClusterError),
+    Cluster(Box<ClusterError>),
     #[error(transparent)]
     Write(#[from] WriteError),
     #[error(transparent)]
@@ -20,4 +20,10 @@ pub enum RestoreError {
     Volumes { detail: String },
     #[error("Cannot restore the selection: {detail}")]
     Selection { detail: String },
+}
+
+impl From<ClusterError> for RestoreError {
+    fn from(error: ClusterError) -> Self {
+        Self::Cluster(Box::new(error))
+    }
 }

@@ -133,7 +133,7 @@ impl Scan {
                 Ok(object) => self.damage.push(SourceError {
                     target: object.key.to_string(),
                     detail: "it is stored under another namespace".to_owned(),
-                    key: Some(object.key),
+                    key: Some(Box::new(object.key)),
                 }),
                 Err(error) if error.key.is_some() => self.damage.push(error),
                 Err(error) => return Err(error.into()),

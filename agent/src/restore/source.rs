@@ -67,7 +67,7 @@ pub struct StoredObject {
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("Cannot read {target} from the snapshot: {detail}")]
 pub struct SourceError {
-    pub key: Option<ObjectKey>,
+    pub key: Option<Box<ObjectKey>>,
     pub target: String,
     pub detail: String,
 }

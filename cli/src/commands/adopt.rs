@@ -13,6 +13,7 @@ use head::{Found, find_head};
 use lifeboat_common::exit::{Exit, UsageError};
 use lifeboat_common::keys::{self, Readers};
 use lifeboat_common::store::{ReadStore, StoreErrorKind, StoreUrl};
+use lifeboat_format::chain::Head;
 use lifeboat_format::charter::{AgentKey, Charter};
 use lifeboat_format::crypto::sign::{SigningKey, VerifyKey};
 use lifeboat_format::id::Sha256;
@@ -58,6 +59,10 @@ pub(crate) struct AdoptArgs {
     /// Number of the last manifest that counts (default: the newest of the chain)
     #[arg(long, value_name = "SEQ")]
     pub(crate) head: Option<u64>,
+
+    /// There never was a backup: begin the chain anew, and ask no vault
+    #[arg(long, conflicts_with_all = ["from_vault", "head"])]
+    pub(crate) no_snapshots: bool,
 
     /// The new agent's own credential for the store, put into agent-secret.yaml
     #[arg(long, value_name = "FILE")]
@@ -120,8 +125,11 @@ fn read_key(path: &std::path::Path) -> Result<Option<(Zeroizing<String>, VerifyK
         return Ok(None);
     }
     let bytes = keys::read_private(path, Readers::OwnerOnly)?;
-    let pem = Zeroizing::new(String::from_utf8(bytes.to_vec()).with_context(|| format!("{} is not text", path.display()))?);
-    let key = SigningKey::from_pem(&pem).with_context(|| format!("{}; remove it and try again", path.display()))?;
+    let pem = Zeroizing::new(
+        String::from_utf8(bytes.to_vec()).with_context(|| format!("{} is not text", path.display()))?,
+    );
+    let key =
+        SigningKey::from_pem(&pem).with_context(|| format!("{}; remove it and try again", path.display()))?;
     Ok(Some((pem, key.verify_key())))
 }
 
@@ -138,7 +146,7 @@ async fn locate(args: &AdoptArgs, change: &Change, context: &Context<'_>) -> Res
     let charter = change.newest().charter();
     if args.from_vault.is_none() {
         let found = find_head(&*change.store, charter, args.head).await?;
-        if found.head.is_some() || change.folder.facts.vault.is_none() {
+        if found.head.is_some() || change.folder.facts.vault.is_none() || args.no_snapshots {
             return Ok((found, None));
         }
         tracing::warn!("{} has no manifest; looking in the vault", change.store.describe());
@@ -146,14 +154,19 @@ async fn locate(args: &AdoptArgs, change: &Change, context: &Context<'_>) -> Res
     let url = args.from_vault.as_ref().or(change.folder.facts.vault.as_ref()).context("no vault is known")?;
     let vault = open_vault(url, args, change, context).await.with_context(|| {
         format!(
-            "The repository has no manifest, so the head must come from the vault {url}; where it is on another host, run this there, copy it here, or mount it, and give --from-vault URL"
+            "The repository has no manifest, so the head must come from the vault {url}; where it is on another host, run this there, copy it here, or mount it, and give --from-vault URL; if there never was a backup, --no-snapshots"
         )
     })?;
     let found = find_head(&*vault, charter, args.head).await?;
     Ok((found, Some(vault)))
 }
 
-async fn open_vault(url: &StoreUrl, args: &AdoptArgs, change: &Change, context: &Context<'_>) -> Result<Vault> {
+async fn open_vault(
+    url: &StoreUrl,
+    args: &AdoptArgs,
+    change: &Change,
+    context: &Context<'_>,
+) -> Result<Vault> {
     let options = args.change.s3.over(change.folder.s3());
     let folders = url.clusters(&options, Arc::clone(&context.clock)).await?;
     let itself = folders.len() == 1 && folders[0].url == *url;
@@ -171,9 +184,13 @@ async fn restore_public_files(change: &Change, vault: &dyn ReadStore, found: &Fo
                 continue;
             }
             match vault.get(&name, limits::EPOCH_MAX).await {
-                Ok(bytes) if Sha256::of(&bytes) == *sha256 => publish::put(&*change.store, &name, &bytes).await?,
+                Ok(bytes) if Sha256::of(&bytes) == *sha256 => {
+                    publish::put(&*change.store, &name, &bytes).await?
+                }
                 Ok(_) => tracing::warn!("The vault's {name} is damaged; it was not put back"),
-                Err(error) if error.kind == StoreErrorKind::NotFound => tracing::warn!("Neither side has {name}"),
+                Err(error) if error.kind == StoreErrorKind::NotFound => {
+                    tracing::warn!("Neither side has {name}")
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -183,7 +200,9 @@ async fn restore_public_files(change: &Change, vault: &dyn ReadStore, found: &Fo
         if change.store.head(&name).await?.is_none() {
             let bytes = vault.get(&name, limits::MANIFEST_MAX).await?;
             publish::put(&*change.store, &name, &bytes).await.with_context(|| {
-                format!("{name} must be put back, so that new backups go on after it; use a credential that may")
+                format!(
+                    "{name} must be put back, so that new backups go on after it; use a credential that may"
+                )
             })?;
         }
     }
@@ -193,9 +212,10 @@ async fn restore_public_files(change: &Change, vault: &dyn ReadStore, found: &Fo
 /// Ends every key in force at the head, and begins `key` there.
 fn hand_over(next: &mut Charter, key: VerifyKey, found: &Found) {
     let head = found.head.map(|h| h.sha256);
-    match head {
-        Some(_) => {
-            for agent in next.agents.iter_mut().filter(|a| a.until.is_none()) {
+    match found.head {
+        Some(Head { signer, .. }) => {
+            // Its signer too, where an earlier end of it lay further on.
+            for agent in next.agents.iter_mut().filter(|a| a.until.is_none() || a.key == signer) {
                 agent.until = head;
             }
         }
@@ -206,7 +226,13 @@ fn hand_over(next: &mut Charter, key: VerifyKey, found: &Found) {
     next.dedup_generation += 1;
 }
 
-fn report(args: &AdoptArgs, change: &Change, key: VerifyKey, found: Option<Found>, context: &mut Context<'_>) -> Result<()> {
+fn report(
+    args: &AdoptArgs,
+    change: &Change,
+    key: VerifyKey,
+    found: Option<Found>,
+    context: &mut Context<'_>,
+) -> Result<()> {
     let charter = change.newest().charter();
     let adopted = Adopted {
         schema: "lifeboat/adopt/1",
@@ -234,7 +260,11 @@ fn report(args: &AdoptArgs, change: &Change, key: VerifyKey, found: Option<Found
         (None, _) => context.line("  begins the chain: there was no manifest yet")?,
     }
     if !adopted.rejected.is_empty() {
-        context.line(format!("  set aside    {} manifests of keys that had ended: {:?}", adopted.rejected.len(), adopted.rejected))?;
+        context.line(format!(
+            "  set aside    {} manifests of keys that had ended: {:?}",
+            adopted.rejected.len(),
+            adopted.rejected
+        ))?;
     }
     for name in &adopted.junk {
         context.line(format!("  junk         {name}"))?;

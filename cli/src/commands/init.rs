@@ -10,7 +10,6 @@ use crate::args::S3Args;
 use crate::context::Context;
 use crate::folder;
 use anyhow::{Context as _, Result};
-use lifeboat_common::clock::Clock;
 use lifeboat_common::config::RepositoryConfig;
 use lifeboat_common::exit::{Exit, UsageError};
 use lifeboat_common::store::{CreateStore, StoreUrl};
@@ -24,11 +23,13 @@ use summary::Summary;
 
 /// Make a repository: every key, the charter, and the configurations of agent and replicator
 ///
-/// Run it on an administrator's machine, never in the cluster. It writes a folder (mode 0700, files 0600, nothing is
-/// ever replaced) and puts two small files into the repository: the sealed epoch and the signed charter. Your own
-/// credential for the store is used for that and copied nowhere; it needs Put, Get and List there.
+/// Run it on an administrator's machine, never in the cluster. It writes a folder (mode 0700, files
+/// 0600, nothing is ever replaced) and puts two small files into the repository: the sealed epoch
+/// and the signed charter. Your own credential for the store is used for that and copied nowhere;
+/// it needs Put, Get and List there.
 ///
-/// The page NEXT-STEPS.md in the folder says which file goes where, and what must never be in the cluster.
+/// The page NEXT-STEPS.md in the folder says which file goes where, and what must never be in the
+/// cluster.
 ///
 ///   lifeboat init --repo s3://backups/lifeboat --cluster prod --vault file:///srv/vault --out prod
 ///
@@ -38,7 +39,8 @@ use summary::Summary;
 ///
 /// A trial without passphrases, on one machine:
 ///
-///   lifeboat init --repo file:///tmp/repo --cluster test --vault file:///tmp/vault --out test --unprotected
+///   lifeboat init --repo file:///tmp/repo --cluster test --vault file:///tmp/vault \
+///       --out test --unprotected
 ///
 /// When it is cut short, run it again with the same arguments: it goes on where it was.
 #[derive(Debug, clap::Args)]
@@ -46,37 +48,37 @@ use summary::Summary;
 pub(crate) struct InitArgs {
     /// Repository, as the agent will reach it: file:///DIR or s3://BUCKET/PREFIX
     #[arg(long, value_name = "URL")]
-    repo: StoreUrl,
+    pub(crate) repo: StoreUrl,
 
     /// Name of the cluster (a DNS label): its folder in the repository
     #[arg(long, value_name = "NAME")]
-    cluster: ClusterName,
+    pub(crate) cluster: ClusterName,
 
     /// Where the replicator will keep its copies, as its host sees it
     #[arg(long, value_name = "URL")]
-    vault: StoreUrl,
+    pub(crate) vault: StoreUrl,
 
     /// Folder to make
     #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    pub(crate) out: PathBuf,
 
     /// Who can open the backups (age1…, also of a plugin); repeat it. Without any, an identity is made
     #[arg(long = "recipient", value_name = "AGE1…")]
-    recipients: Vec<Recipient>,
+    pub(crate) recipients: Vec<Recipient>,
 
     #[command(flatten)]
-    protect: ProtectArgs,
+    pub(crate) protect: ProtectArgs,
 
     /// The agent's own credential for the store (format of ~/.aws/credentials), put into agent-secret.yaml
     #[arg(long, value_name = "FILE")]
-    agent_credentials: Option<PathBuf>,
+    pub(crate) agent_credentials: Option<PathBuf>,
 
     /// Print the summary as JSON
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 
     #[command(flatten)]
-    s3: S3Args,
+    pub(crate) s3: S3Args,
 }
 
 pub(crate) async fn run(args: &InitArgs, context: &mut Context<'_>) -> Result<Exit> {
@@ -122,7 +124,10 @@ fn check(args: &InitArgs) -> Result<()> {
         ));
     }
     if args.vault == args.repo {
-        return usage("The vault must not be the repository itself: it is the copy that survives the repository".to_owned());
+        return usage(
+            "The vault must not be the repository itself: it is the copy that survives the repository"
+                .to_owned(),
+        );
     }
     if let (Some(repo), Some(vault)) = (args.repo.directory(), args.vault.directory())
         && (vault.starts_with(repo) || repo.starts_with(vault))
@@ -135,7 +140,8 @@ fn check(args: &InitArgs) -> Result<()> {
 fn plan(args: &InitArgs) -> Result<Plan> {
     let credentials = args.agent_credentials.as_deref().map(folder::read_credentials).transpose()?;
     let ca = args.s3.ca_file.as_deref().map(|file| {
-        std::fs::read_to_string(file).with_context(|| format!("Cannot read the authorities in {}", file.display()))
+        std::fs::read_to_string(file)
+            .with_context(|| format!("Cannot read the authorities in {}", file.display()))
     });
     let mut s3 = args.s3.over(Default::default());
     s3.credentials_file = None;
@@ -148,7 +154,8 @@ fn plan(args: &InitArgs) -> Result<Plan> {
         recipients: args.recipients.clone(),
         credentials,
         ca: ca.transpose()?,
-        dir: args.out.clone(),
+        // The commands on the page work from anywhere.
+        dir: std::path::absolute(&args.out)?,
     })
 }
 

@@ -9,13 +9,14 @@ use std::path::PathBuf;
 
 /// Make an age identity for one more administrator
 ///
-/// Writes the identity (private) to a file and prints the recipient (public, age1…). Give the recipient to whoever
-/// runs `lifeboat init --recipient` or `lifeboat rotate --recipient`; the identity never leaves your hands.
-/// `age-keygen` and age plugins (hardware) do as well.
+/// Writes the identity (private) to a file and prints the recipient (public, age1…). Give the
+/// recipient to whoever runs `lifeboat init --recipient` or `lifeboat rotate --recipient`; the
+/// identity never leaves your hands. `age-keygen` and age plugins (hardware) do as well.
 ///
 ///   lifeboat keygen --out ~/lifeboat-identity.txt
 ///
-/// The file does not name the owner of any repository: with it, give --owner to commands that read one.
+/// The file does not name the owner of any repository: with it, give --owner to commands that
+/// read one.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct KeygenArgs {
@@ -70,7 +71,12 @@ pub(crate) fn run(args: &KeygenArgs, context: &mut Context<'_>) -> Result<Exit> 
     keys::write_new(&args.out, &keys::protect(file.as_bytes(), &protection)?)?;
     if args.json {
         let schema = "lifeboat/keygen/1";
-        context.json(&Made { schema, file: &args.out, recipient: &recipient, protected: protection.is_protected() })?;
+        context.json(&Made {
+            schema,
+            file: &args.out,
+            recipient: &recipient,
+            protected: protection.is_protected(),
+        })?;
     } else {
         context.line(format!("Identity:  {} (private; store it offline, twice)", args.out.display()))?;
         context.line(format!("Recipient: {recipient}"))?;
@@ -87,7 +93,11 @@ mod tests {
     fn the_printed_recipient_fits_the_file_and_nothing_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("id.txt");
-        let args = KeygenArgs { out: out.clone(), protect: ProtectArgs { unprotected: true, ..Default::default() }, json: true };
+        let args = KeygenArgs {
+            out: out.clone(),
+            protect: ProtectArgs { unprotected: true, ..Default::default() },
+            json: true,
+        };
         let mut printed = Vec::new();
         run(&args, &mut Context::new(&mut printed, Color::Never)).unwrap();
         let printed: serde_json::Value = serde_json::from_slice(&printed).unwrap();

@@ -129,7 +129,10 @@ fn task(old: &[Recipient], new: &[Recipient], given: bool, fresh: bool) -> Resul
     let text = |list: &[Recipient]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
     let (old, new) = (text(old), text(new));
     if new.is_empty() {
-        return Err(UsageError::new("recipients.txt names nobody, so nobody could open the backups; give --recipient").into());
+        return Err(UsageError::new(
+            "recipients.txt names nobody, so nobody could open the backups; give --recipient",
+        )
+        .into());
     }
     let removed: Vec<&str> = old.iter().filter(|r| !new.contains(r)).map(String::as_str).collect();
     if !removed.is_empty() && !fresh {
@@ -162,8 +165,9 @@ fn refuse_half_adopted(change: &Change, pem: &str) -> Result<()> {
 fn identities(args: &RotateArgs, change: &Change) -> Result<Identities> {
     let path = args.identity.clone().unwrap_or_else(|| change.folder.path.join(folder::IDENTITY));
     let passphrases = PassphraseSource::new(args.change.passphrase_file.clone());
-    let file = keys::identity(&path, &passphrases)
-        .context("To let somebody in, the present epochs must be opened; give an identity that can as --identity")?;
+    let file = keys::identity(&path, &passphrases).context(
+        "To let somebody in, the present epochs must be opened; give an identity that can as --identity",
+    )?;
     Ok(file.identities)
 }
 
@@ -194,7 +198,11 @@ async fn reseal(
 }
 
 /// The first sealed copy that one of the identities opens.
-pub(crate) async fn open(store: &dyn ReadStore, epoch: &Epoch, identities: &Identities) -> Result<EpochIdentity> {
+pub(crate) async fn open(
+    store: &dyn ReadStore,
+    epoch: &Epoch,
+    identities: &Identities,
+) -> Result<EpochIdentity> {
     let mut last = None;
     for sha256 in &epoch.sealed_sha256 {
         let bytes = match store.get(&layout::epoch(epoch.n, sha256), limits::EPOCH_MAX).await {
@@ -206,7 +214,11 @@ pub(crate) async fn open(store: &dyn ReadStore, epoch: &Epoch, identities: &Iden
             Err(error) => return Err(error.into()),
         };
         if Sha256::of(&bytes) != *sha256 {
-            last = Some(anyhow::anyhow!("a sealed copy of epoch {} is damaged in {}", epoch.n, store.describe()));
+            last = Some(anyhow::anyhow!(
+                "a sealed copy of epoch {} is damaged in {}",
+                epoch.n,
+                store.describe()
+            ));
             continue;
         }
         match open_epoch(&bytes, identities) {
@@ -223,15 +235,19 @@ fn report(rotated: &Rotated, args: &RotateArgs, context: &mut Context<'_>) -> Re
     if args.change.json {
         return context.json(rotated);
     }
-    context.line(format!("Charter {} is in force; the current epoch is {}.", rotated.charter, rotated.epoch))?;
+    context
+        .line(format!("Charter {} is in force; the current epoch is {}.", rotated.charter, rotated.epoch))?;
     if !rotated.resealed.is_empty() {
-        context.line(format!("{} epochs were sealed again, no backup was touched.", rotated.resealed.len()))?;
+        context
+            .line(format!("{} epochs were sealed again, no backup was touched.", rotated.resealed.len()))?;
     }
     for recipient in &rotated.recipients {
         context.line(format!("  opened by    {recipient}"))?;
     }
     if args.fresh {
-        context.line("The next backup stores everything anew. Older backups stay open to whoever could open them:")?;
+        context.line(
+            "The next backup stores everything anew. Older backups stay open to whoever could open them:",
+        )?;
         context.line("take away the store access of whoever left, too.")?;
     }
     let dir = args.change.config.display();
@@ -239,4 +255,4 @@ fn report(rotated: &Rotated, args: &RotateArgs, context: &mut Context<'_>) -> Re
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

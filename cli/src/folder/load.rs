@@ -52,8 +52,9 @@ impl Folder {
 }
 
 fn read(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path)
-        .with_context(|| format!("Cannot read {}; give the folder that `lifeboat init` made as --config", path.display()))
+    std::fs::read_to_string(path).with_context(|| {
+        format!("Cannot read {}; give the folder that `lifeboat init` made as --config", path.display())
+    })
 }
 
 /// One `age1…` a line; `#` begins a comment.

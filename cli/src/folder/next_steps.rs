@@ -99,7 +99,8 @@ fn replicator(page: &NextSteps<'_>) -> String {
     let dir = page.dir.display();
     let vault = page.facts.vault.as_ref().map(ToString::to_string).unwrap_or_default();
     let make = page.facts.vault.as_ref().and_then(|v| v.directory());
-    let make = make.map(|d| format!("mkdir -p {}     # on the replicator's host; mount its disk first\n", d.display()));
+    let make = make
+        .map(|d| format!("mkdir -p {}     # on the replicator's host; mount its disk first\n", d.display()));
     format!(
         "## 3. The replicator, on a host outside of the cluster\n\n\
          It pulls into {vault}, with a credential that can only read. Copy `replicator.toml` and `receipt.key` there.\n\n\
@@ -112,8 +113,7 @@ fn replicator(page: &NextSteps<'_>) -> String {
 fn later(page: &NextSteps<'_>) -> String {
     let dir = page.dir.display();
     let vault = page.facts.vault.as_ref().map(ToString::to_string).unwrap_or_default();
-    let identity =
-        if page.own_identity { format!("{dir}/identity.txt") } else { "IDENTITY".to_owned() };
+    let identity = if page.own_identity { format!("{dir}/identity.txt") } else { "IDENTITY".to_owned() };
     let owner = if page.own_identity { String::new() } else { format!(" --owner {dir}/repository.toml") };
     format!(
         "## 4. Prove it\n\n```\nlifeboat snapshots --repo {vault}{owner} --identity {identity}\n\

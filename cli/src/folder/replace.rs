@@ -55,7 +55,10 @@ fn keep(dir: &Path, name: &str, n: u64) -> Result<()> {
                 }
                 kept = dir.join(format!("{name}.{n}-{again}"));
             }
-            Err(error) => return Err(error).with_context(|| format!("Cannot keep {} as {}", path.display(), kept.display())),
+            Err(error) => {
+                return Err(error)
+                    .with_context(|| format!("Cannot keep {} as {}", path.display(), kept.display()));
+            }
         }
     }
     Ok(())
@@ -70,7 +73,9 @@ mod tests {
     fn what_is_replaced_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
-        let write = |n, text: &str| replace(dir.path(), n, &[("a", Zeroizing::new(text.as_bytes().to_vec()))]).unwrap();
+        let write = |n, text: &str| {
+            replace(dir.path(), n, &[("a", Zeroizing::new(text.as_bytes().to_vec()))]).unwrap()
+        };
         write(1, "one");
         write(1, "two");
         write(1, "two");

@@ -40,7 +40,9 @@ pub(super) fn yaml(agent: &AgentFiles<'_>) -> Result<Zeroizing<String>> {
 
 /// One key of `stringData`: a block where YAML keeps it as it is, else a quoted string (JSON is YAML).
 fn entry(out: &mut String, key: &str, text: &str) -> Result<()> {
-    let plain = |c: char| c == '\n' || c == '\t' || (c >= ' ' && c != '\u{7f}' && !('\u{80}'..='\u{9f}').contains(&c));
+    let plain = |c: char| {
+        c == '\n' || c == '\t' || (c >= ' ' && c != '\u{7f}' && !('\u{80}'..='\u{9f}').contains(&c))
+    };
     let one_end = !text.ends_with("\n\n") && text != "\n" && !text.is_empty() && !text.starts_with('\n');
     if !(one_end && text.chars().all(plain)) {
         let quoted = Zeroizing::new(serde_json::to_string(text)?);
@@ -66,7 +68,19 @@ mod tests {
 
     #[test]
     fn any_text_comes_back_as_it_was() {
-        let texts = ["a\nb\n", "a", "  indented\nb", "a\n\nb\n", "", "\n", "a\n\n", "tab\there", "cr\r\n", "# no\n", "{\"a\": \"ü\"}"];
+        let texts = [
+            "a\nb\n",
+            "a",
+            "  indented\nb",
+            "a\n\nb\n",
+            "",
+            "\n",
+            "a\n\n",
+            "tab\there",
+            "cr\r\n",
+            "# no\n",
+            "{\"a\": \"ü\"}",
+        ];
         for text in texts {
             let mut out = "stringData:\n".to_owned();
             entry(&mut out, "key", text).unwrap();

@@ -41,8 +41,12 @@ pub(super) fn agent_toml(agent: &AgentFiles<'_>, place: Place) -> Result<String>
         },
     };
     let note = match place {
-        Place::Host => "# For an agent on a host (lifeboat-agent backup --config …). File names are relative to this file.",
-        Place::Cluster => "# For the agent in the cluster; the files beside this one are keys of the same Secret.",
+        Place::Host => {
+            "# For an agent on a host (lifeboat-agent backup --config …). File names are relative to this file."
+        }
+        Place::Cluster => {
+            "# For the agent in the cluster; the files beside this one are keys of the same Secret."
+        }
     };
     Ok(format!("{note}\n{}", toml::to_string(&config)?))
 }

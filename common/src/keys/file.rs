@@ -21,12 +21,12 @@ pub enum Readers {
 /// Writes a file that must not exist, for its owner alone, and syncs it.
 pub fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
     let fail = |action| move |source| KeyError::Io { action, path: path.into(), source };
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|error| {
-        match error.kind() {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(
+        |error| match error.kind() {
             ErrorKind::AlreadyExists => KeyError::Exists { path: path.into() },
             _ => fail("create")(error),
-        }
-    })?;
+        },
+    )?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(fail("write"))
 }
 

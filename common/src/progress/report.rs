@@ -26,7 +26,12 @@ struct Event<'a> {
 
 impl Report<'_> {
     /// Per second, on average.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss, reason = "for people")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "for people"
+    )]
     fn rate(&self) -> u64 {
         (self.done as f64 / self.elapsed.as_secs_f64().max(0.001)) as u64
     }
@@ -48,7 +53,9 @@ impl Report<'_> {
         let rate = self.amount(self.rate());
         let of = self.total.map(|total| format!(" of {}", self.amount(total))).unwrap_or_default();
         let percent = self.total.filter(|&total| total > 0);
-        let percent = percent.map(|total| format!(" ({} %)", self.done.saturating_mul(100) / total)).unwrap_or_default();
+        let percent = percent
+            .map(|total| format!(" ({} %)", self.done.saturating_mul(100) / total))
+            .unwrap_or_default();
         let eta = self.eta().map(|s| format!(", {} left", indicatif::HumanDuration(Duration::from_secs(s))));
         format!("{}: {done}{of}{percent}, {rate}/s{}", self.task, eta.unwrap_or_default())
     }

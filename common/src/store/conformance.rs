@@ -73,7 +73,8 @@ impl Trial {
         let page = self.store.list(&self.key(prefix), after.as_deref(), limit).await;
         let page = page.unwrap_or_else(|error| panic!("list {prefix}: {error}"));
         let own = format!("{}/", self.folder);
-        let keys = page.entries.iter().map(|entry| entry.key.strip_prefix(&own).expect("keys lie under the prefix"));
+        let keys =
+            page.entries.iter().map(|entry| entry.key.strip_prefix(&own).expect("keys lie under the prefix"));
         (keys.map(str::to_owned).collect(), page.more)
     }
 }

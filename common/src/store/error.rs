@@ -71,7 +71,12 @@ pub struct StoreError {
 
 impl StoreError {
     #[must_use]
-    pub fn new(kind: StoreErrorKind, operation: &'static str, target: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub fn new(
+        kind: StoreErrorKind,
+        operation: &'static str,
+        target: impl Into<String>,
+        detail: impl Into<String>,
+    ) -> Self {
         Self { kind, operation, target: target.into(), detail: detail.into(), retry_after: None }
     }
 }

@@ -5,7 +5,9 @@
 
 mod dice;
 
-use super::{Body, CreateStore, Created, DeleteStore, Entry, Listing, ReadStore, Result, StoreError, StoreErrorKind};
+use super::{
+    Body, CreateStore, Created, DeleteStore, Entry, Listing, ReadStore, Result, StoreError, StoreErrorKind,
+};
 use async_trait::async_trait;
 use bytes::Bytes;
 use dice::Dice;

@@ -9,7 +9,10 @@ mod path;
 mod read;
 mod write;
 
-use super::{Body, CreateStore, Created, DeleteStore, Entry, Listing, ReadStore, Result, StoreError, StoreErrorKind, key};
+use super::{
+    Body, CreateStore, Created, DeleteStore, Entry, Listing, ReadStore, Result, StoreError, StoreErrorKind,
+    key,
+};
 use crate::clock::Clock;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -57,7 +60,7 @@ impl LocalStore {
 
     /// Names of the folders directly in this store, ascending; hidden ones left out.
     pub async fn folders(&self) -> Result<Vec<String>> {
-        self.blocking("list", "", |inner, at| list::folders(inner, at)).await
+        self.blocking("list", "", list::folders).await
     }
 
     /// Runs `work` on a thread that may block, after the key was checked.
@@ -69,9 +72,9 @@ impl LocalStore {
         let inner = Arc::clone(&self.inner);
         let at = At::new(operation, inner.target(key));
         let lost = at.clone();
-        tokio::task::spawn_blocking(move || work(&inner, &at))
-            .await
-            .unwrap_or_else(|_| Err(lost.because(StoreErrorKind::Unavailable, "the thread that did the work is gone")))
+        tokio::task::spawn_blocking(move || work(&inner, &at)).await.unwrap_or_else(|_| {
+            Err(lost.because(StoreErrorKind::Unavailable, "the thread that did the work is gone"))
+        })
     }
 
     fn check(&self, operation: &'static str, key: &str) -> Result<()> {
@@ -90,7 +93,11 @@ impl LocalStore {
 impl Inner {
     fn describe(&self) -> String {
         let base = self.base.display();
-        if self.folder.is_empty() { format!("file://{base}") } else { format!("file://{base}/{}", self.folder) }
+        if self.folder.is_empty() {
+            format!("file://{base}")
+        } else {
+            format!("file://{base}/{}", self.folder)
+        }
     }
 
     fn target(&self, key: &str) -> String {

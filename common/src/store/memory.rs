@@ -2,7 +2,10 @@
 //!
 //! Knows no files and no network; clones share their objects.
 
-use super::{Body, CreateStore, Created, DeleteStore, Entry, Listing, ReadStore, Result, StoreError, StoreErrorKind, key};
+use super::{
+    Body, CreateStore, Created, DeleteStore, Entry, Listing, ReadStore, Result, StoreError, StoreErrorKind,
+    key,
+};
 use crate::clock::Clock;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -63,7 +66,10 @@ struct State {
 
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State").field("objects", &self.objects.len()).field("requests", &self.requests).finish()
+        f.debug_struct("State")
+            .field("objects", &self.objects.len())
+            .field("requests", &self.requests)
+            .finish()
     }
 }
 
@@ -123,7 +129,12 @@ impl MemoryStore {
         self.state().requests
     }
 
-    fn find(&self, operation: &'static str, key: &str, count: fn(&mut Requests)) -> Result<Option<(Bytes, Timestamp)>> {
+    fn find(
+        &self,
+        operation: &'static str,
+        key: &str,
+        count: fn(&mut Requests),
+    ) -> Result<Option<(Bytes, Timestamp)>> {
         key::check(operation, &self.describe(), key)?;
         let mut state = self.state();
         count(&mut state.requests);
@@ -135,7 +146,13 @@ impl MemoryStore {
         found.ok_or_else(|| self.error(StoreErrorKind::NotFound, "get", key, "there is no such object"))
     }
 
-    fn error(&self, kind: StoreErrorKind, operation: &'static str, key: &str, detail: impl Into<String>) -> StoreError {
+    fn error(
+        &self,
+        kind: StoreErrorKind,
+        operation: &'static str,
+        key: &str,
+        detail: impl Into<String>,
+    ) -> StoreError {
         StoreError::new(kind, operation, format!("{}/{key}", self.describe()), detail)
     }
 }
@@ -160,8 +177,10 @@ impl ReadStore for MemoryStore {
     async fn get_stream(&self, key: &str) -> Result<(Entry, Body)> {
         let (bytes, modified) = self.must_find(key, |requests| requests.get_stream += 1)?;
         let entry = Entry { key: key.to_owned(), size: bytes.len() as u64, modified };
-        let pieces: Vec<_> =
-            (0..bytes.len()).step_by(PIECE).map(|at| Ok(bytes.slice(at..bytes.len().min(at + PIECE)))).collect();
+        let pieces: Vec<_> = (0..bytes.len())
+            .step_by(PIECE)
+            .map(|at| Ok(bytes.slice(at..bytes.len().min(at + PIECE))))
+            .collect();
         Ok((entry, stream::iter(pieces).boxed()))
     }
 
@@ -179,10 +198,17 @@ impl ReadStore for MemoryStore {
             Some(after) if after >= prefix => Bound::Excluded(after),
             _ => Bound::Included(prefix),
         };
-        let mut found = state.objects.range::<str, _>((start, Bound::Unbounded)).take_while(|(key, _)| key.starts_with(prefix));
+        let mut found = state
+            .objects
+            .range::<str, _>((start, Bound::Unbounded))
+            .take_while(|(key, _)| key.starts_with(prefix));
         let page = found.by_ref().take(limit);
         let entries = page
-            .map(|(key, (bytes, modified))| Entry { key: key.clone(), size: bytes.len() as u64, modified: *modified })
+            .map(|(key, (bytes, modified))| Entry {
+                key: key.clone(),
+                size: bytes.len() as u64,
+                modified: *modified,
+            })
             .collect();
         let more = found.next().is_some();
         Ok(Listing { entries, more, store_time })

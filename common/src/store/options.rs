@@ -58,7 +58,11 @@ mod tests {
 
     #[test]
     fn files_are_relative_to_the_configuration() {
-        let options = S3Options { ca_file: Some("ca.pem".into()), credentials_file: Some("/abs/c".into()), ..Default::default() };
+        let options = S3Options {
+            ca_file: Some("ca.pem".into()),
+            credentials_file: Some("/abs/c".into()),
+            ..Default::default()
+        };
         let options = options.relative_to(Path::new("/etc/lifeboat"));
         assert_eq!(options.ca_file, Some("/etc/lifeboat/ca.pem".into()));
         assert_eq!(options.credentials_file, Some("/abs/c".into()));

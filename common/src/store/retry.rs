@@ -2,7 +2,9 @@
 //!
 //! Owns what may be repeated. Knows no store in particular; sleeps by tokio's clock, so tests can pause it.
 
-use super::{Body, CreateStore, Created, DeleteStore, Entry, Listing, ReadStore, Result, StoreError, StoreErrorKind};
+use super::{
+    Body, CreateStore, Created, DeleteStore, Entry, Listing, ReadStore, Result, StoreError, StoreErrorKind,
+};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::TryStreamExt;

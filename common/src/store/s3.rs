@@ -10,10 +10,14 @@ mod connect;
 mod credentials;
 mod judge;
 mod list;
+mod probe;
 mod read;
 mod write;
 
-use super::{Body, CreateStore, Created, DeleteStore, Entry, Listing, ReadStore, Result, StoreError, StoreErrorKind, key};
+use super::{
+    Body, CreateStore, Created, DeleteStore, Entry, Listing, ReadStore, Result, StoreError, StoreErrorKind,
+    key,
+};
 use answer::Answer;
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
@@ -88,12 +92,23 @@ impl Inner {
     fn check(&self, operation: &'static str, key: &str) -> Result<()> {
         key::check(operation, &self.describe(), key)?;
         if self.prefix.len() + key.len() > key::MAX_KEY_BYTES {
-            return Err(self.error(StoreErrorKind::Invalid, operation, key, "the prefix and the key have over 1024 bytes"));
+            return Err(self.error(
+                StoreErrorKind::Invalid,
+                operation,
+                key,
+                "the prefix and the key have over 1024 bytes",
+            ));
         }
         Ok(())
     }
 
-    fn error(&self, kind: StoreErrorKind, operation: &'static str, key: &str, detail: impl Into<String>) -> StoreError {
+    fn error(
+        &self,
+        kind: StoreErrorKind,
+        operation: &'static str,
+        key: &str,
+        detail: impl Into<String>,
+    ) -> StoreError {
         StoreError::new(kind, operation, self.target(key), detail)
     }
 

@@ -27,9 +27,13 @@ pub enum StoreUrl {
 pub enum UrlError {
     #[error("A store is given as file:///DIRECTORY or s3://BUCKET/PREFIX")]
     Scheme,
-    #[error("A file URL names an absolute directory, as in file:///var/lib/lifeboat, without '.' or '..' in it")]
+    #[error(
+        "A file URL names an absolute directory, as in file:///var/lib/lifeboat, without '.' or '..' in it"
+    )]
     Directory,
-    #[error("A bucket's name has 1 to 255 letters, digits, dots, dashes or underscores; credentials belong into credentials_file")]
+    #[error(
+        "A bucket's name has 1 to 255 letters, digits, dots, dashes or underscores; credentials belong into credentials_file"
+    )]
     Bucket,
     #[error("The prefix in an s3 URL has parts separated by single slashes, none of them '.' or '..'")]
     Prefix,
@@ -41,7 +45,8 @@ impl FromStr for StoreUrl {
     fn from_str(text: &str) -> Result<Self, UrlError> {
         if let Some(path) = text.strip_prefix("file://") {
             let trimmed = path.trim_end_matches('/');
-            let flawed = !trimmed.is_empty() && trimmed.strip_prefix('/').is_none_or(|rest| key::flaw(rest).is_some());
+            let flawed =
+                !trimmed.is_empty() && trimmed.strip_prefix('/').is_none_or(|rest| key::flaw(rest).is_some());
             if flawed || !path.starts_with('/') {
                 return Err(UrlError::Directory);
             }

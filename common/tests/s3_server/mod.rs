@@ -47,8 +47,17 @@ impl Server {
         Self::start("minio", "http", |program, port, scratch| {
             std::fs::create_dir_all(scratch.join("data/lifeboat")).unwrap();
             let mut command = Command::new(program);
-            command.env("MINIO_ROOT_USER", "lifeboat").env("MINIO_ROOT_PASSWORD", SECRET).env("HOME", scratch);
-            command.args(["server", "--address", &format!("127.0.0.1:{port}"), "--console-address", "127.0.0.1:0"]);
+            command
+                .env("MINIO_ROOT_USER", "lifeboat")
+                .env("MINIO_ROOT_PASSWORD", SECRET)
+                .env("HOME", scratch);
+            command.args([
+                "server",
+                "--address",
+                &format!("127.0.0.1:{port}"),
+                "--console-address",
+                "127.0.0.1:0",
+            ]);
             command.arg(scratch.join("data"));
             command
         })
@@ -109,7 +118,8 @@ fn peer(name: &str) -> PathBuf {
         cache.unwrap_or_else(home).join("lifeboat/peers")
     });
     let list = folder.join("programs");
-    let text = std::fs::read_to_string(&list).unwrap_or_else(|error| panic!("{}: {error}; run make peers", list.display()));
+    let text = std::fs::read_to_string(&list)
+        .unwrap_or_else(|error| panic!("{}: {error}; run make peers", list.display()));
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
     PathBuf::from(line.unwrap_or_else(|| panic!("{name} is not in {}; run make peers", list.display())))
 }

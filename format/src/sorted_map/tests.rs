@@ -101,7 +101,9 @@ fn longest_keys_make_a_tree_that_ends() {
         let (mut back, mut pages) = (BTreeMap::new(), 0);
         read(&chunks, &root, &mut back, &mut pages);
         assert_eq!(back, map);
-        let Page::Inner { level, .. } = Page::parse(&chunks.0[&root.digest.0]).unwrap() else { panic!("inner") };
+        let Page::Inner { level, .. } = Page::parse(&chunks.0[&root.digest.0]).unwrap() else {
+            panic!("inner")
+        };
         assert!(level <= 4, "{level} levels");
     }
 }

@@ -54,8 +54,7 @@ fn noise(label: &str, len: usize) -> String {
 
 fn object(kind: &str, group: &str, namespace: &str, name: &str, data: &str) -> Object {
     let version = if group.is_empty() { "v1".to_owned() } else { format!("{group}/v1") };
-    let place =
-        if namespace.is_empty() { String::new() } else { format!(r#","namespace":"{namespace}""#) };
+    let place = if namespace.is_empty() { String::new() } else { format!(r#","namespace":"{namespace}""#) };
     let json = format!(
         r#"{{"apiVersion":"{version}","kind":"{kind}","metadata":{{"name":"{name}"{place}}},"data":{{"value":"{data}"}}}}"#
     );
@@ -84,10 +83,11 @@ fn cluster(seq: u64) -> Domain {
 /// Several pages; and keys that do not ascend at one place, so two maps.
 fn shop(seq: u64) -> Domain {
     let item = |i: u32| {
-        let value = if i == 123 && seq > 1 { format!("changed in {seq}") } else { noise(&format!("{i}"), 700) };
+        let value =
+            if i == 123 && seq > 1 { format!("changed in {seq}") } else { noise(&format!("{i}"), 700) };
         object("ConfigMap", "", "shop", &format!("item-{i:04}"), &value)
     };
-    let mut objects: Vec<Object> = (0..150).map(item).collect();
+    let mut objects: Vec<Object> = (0..320).map(item).collect();
     objects.push(object("Deployment", "apps", "shop", "front", "three replicas"));
     objects.push(object("ConfigMap", "", "shop", "listed-late", "after a relist"));
     objects.push(object("ConfigMap", "", "shop", "listed-later", "still"));

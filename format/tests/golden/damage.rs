@@ -75,9 +75,10 @@ fn seq_of(sealed: &[u8], files: &Files) -> u64 {
     let trusted = charters(files, &owner).unwrap();
     let chain = manifests(files, trusted.last().unwrap());
     let own = chain.iter().find(|m| {
-        let newest = m.lists().into_iter().filter(|l| {
-            PackList::parse(&files[&layout::list(l)]).unwrap().sealed_run_key == sealed
-        });
+        let newest = m
+            .lists()
+            .into_iter()
+            .filter(|l| PackList::parse(&files[&layout::list(l)]).unwrap().sealed_run_key == sealed);
         newest.count() > 0
     });
     own.map_or(0, |m| m.seq)

@@ -16,6 +16,7 @@ use lifeboat_format::pack_list::PackList;
 use lifeboat_format::receipt::Receipt;
 use lifeboat_format::sorted_map::{Page, parse_references};
 use lifeboat_format::{FormatError, layout};
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 
 /// Path of an object → its JSON.
@@ -49,12 +50,11 @@ pub(crate) fn receipts(files: &Files, charter: &TrustedCharter) -> Vec<Receipt> 
 }
 
 pub(crate) fn epochs(files: &Files, charter: &TrustedCharter, by: &Identities) -> Vec<EpochIdentity> {
-    let counts = |n: u64, h: &Sha256| {
-        charter.charter().epochs.iter().any(|e| e.n == n && e.sealed_sha256.contains(h))
-    };
-    let sealed = files.iter().filter(|(k, v)| {
-        layout::parse_epoch(k).is_some_and(|(n, h)| counts(n, &h) && h == Sha256::of(v))
-    });
+    let counts =
+        |n: u64, h: &Sha256| charter.charter().epochs.iter().any(|e| e.n == n && e.sealed_sha256.contains(h));
+    let sealed = files
+        .iter()
+        .filter(|(k, v)| layout::parse_epoch(k).is_some_and(|(n, h)| counts(n, &h) && h == Sha256::of(v)));
     sealed.filter_map(|(_, v)| open_epoch(v, by).ok()).collect()
 }
 
@@ -80,8 +80,20 @@ pub(crate) fn open_pack(
     Ok((header.handle, frames))
 }
 
+/// What kinds of structure a snapshot used.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) inner_pages: usize,
+    pub(crate) indirect: usize,
+    pub(crate) chunked: usize,
+    pub(crate) most_roots: usize,
+}
+
 /// The frames of the packs that one snapshot needs.
-struct Chunks(HashMap<Handle, Vec<Vec<u8>>>);
+struct Chunks {
+    packs: HashMap<Handle, Vec<Vec<u8>>>,
+    shape: Cell<Shape>,
+}
 
 impl Chunks {
     fn load(files: &Files, manifest: &Manifest, epochs: &[EpochIdentity]) -> Self {
@@ -99,13 +111,19 @@ impl Chunks {
                 assert!(packs.insert(handle, frames).is_none());
             }
         }
-        Self(packs)
+        Self { packs, shape: Cell::default() }
     }
 
     fn get(&self, r: &Reference) -> &[u8] {
-        let chunk = &self.0[&r.handle][r.frame as usize][r.offset as usize..][..r.length as usize];
+        let chunk = &self.packs[&r.handle][r.frame as usize][r.offset as usize..][..r.length as usize];
         assert_eq!(Digest::of(chunk), r.digest);
         chunk
+    }
+
+    fn saw(&self, change: impl FnOnce(&mut Shape)) {
+        let mut shape = self.shape.get();
+        change(&mut shape);
+        self.shape.set(shape);
     }
 
     fn walk(&self, page: &Reference, level: Option<u8>, visit: &mut dyn FnMut(&[u8], Vec<u8>)) {
@@ -113,6 +131,10 @@ impl Chunks {
             Page::Leaf(entries) => {
                 assert!(level.is_none_or(|l| l == 0));
                 for e in entries {
+                    self.saw(|s| {
+                        s.indirect += usize::from(e.indirect);
+                        s.chunked += usize::from(e.references.len() > 1);
+                    });
                     let listed = e.indirect.then(|| parse_references(self.get(&e.references[0])).unwrap());
                     let references = listed.unwrap_or(e.references);
                     let long = references.iter().flat_map(|r| self.get(r)).copied().collect();
@@ -121,6 +143,7 @@ impl Chunks {
             }
             Page::Inner { level: own, children } => {
                 assert!(level.is_none_or(|l| l == own));
+                self.saw(|s| s.inner_pages += 1);
                 for (_, child) in &children {
                     self.walk(child, Some(own - 1), visit);
                 }
@@ -130,7 +153,7 @@ impl Chunks {
 }
 
 /// Every object of a snapshot.
-pub(crate) fn objects(files: &Files, manifest: &Manifest, epochs: &[EpochIdentity]) -> Objects {
+pub(crate) fn objects(files: &Files, manifest: &Manifest, epochs: &[EpochIdentity]) -> (Objects, Shape) {
     let chunks = Chunks::load(files, manifest, epochs);
     let at = Reference::from(manifest.body.as_ref().unwrap());
     let body = Body::parse(chunks.get(&at), &manifest.cluster, &manifest.id).unwrap();
@@ -138,6 +161,7 @@ pub(crate) fn objects(files: &Files, manifest: &Manifest, epochs: &[EpochIdentit
     for domain in &body.domains {
         let folder = if domain.kind == DomainKind::Cluster { "_cluster" } else { &domain.namespace };
         let mut entries = 0;
+        chunks.saw(|s| s.most_roots = s.most_roots.max(domain.roots.len()));
         for root in &domain.roots {
             chunks.walk(root, None, &mut |key, value| {
                 let (kind, name) = parse_object_key(key).unwrap();
@@ -148,7 +172,7 @@ pub(crate) fn objects(files: &Files, manifest: &Manifest, epochs: &[EpochIdentit
         }
         assert_eq!(entries, domain.entries);
     }
-    out
+    (out, chunks.shape.get())
 }
 
 /// A name that no file system takes is cut, with a piece of its hash.

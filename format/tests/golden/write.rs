@@ -120,8 +120,7 @@ impl Sink<'_, '_> {
     fn finish(self) {
         let Some(open) = self.open else { return };
         let pack = open.finish();
-        let entry =
-            PackEntry { sha256: pack.sha256, size: pack.bytes.len() as u64, handle: pack.handle };
+        let entry = PackEntry { sha256: pack.sha256, size: pack.bytes.len() as u64, handle: pack.handle };
         self.run.new.push((self.domain, entry, pack.plain_bytes));
         self.run.files.insert(layout::pack(&pack.sha256), pack.bytes);
     }
@@ -135,8 +134,11 @@ impl Sink<'_, '_> {
                 roots.extend(std::mem::take(&mut map).finish(&keys, &mut self).unwrap());
             }
             let long = object.json.len() > limits::INLINE_MAX;
-            let (inline, cuts): (&[u8], Vec<&[u8]>) =
-                if long { (&[], chunker::cut(&object.json, SIZES).collect()) } else { (&object.json, vec![]) };
+            let (inline, cuts): (&[u8], Vec<&[u8]>) = if long {
+                (&[], chunker::cut(&object.json, SIZES).collect())
+            } else {
+                (&object.json, vec![])
+            };
             let references: Vec<Reference> = cuts.into_iter().map(|c| self.put(c).unwrap()).collect();
             map.push(&keys, &object.key, inline, &references, &mut self).unwrap();
             bytes += object.json.len() as u64;
@@ -262,11 +264,13 @@ impl Writer {
     ) -> LogRef {
         let mut segments = Vec::new();
         for piece in send_log::segments(chunks) {
-            let key = secret(&format!("segment {}", piece[0].id));
+            let key = secret(&format!("segment {seq} {}", piece[0].id));
             let sha256 = self.hash_named(layout::agent, send_log::seal_segment(&key, piece));
             segments.push(SegmentRef { sha256, key: key.expose().to_vec(), first: piece[0].id });
         }
         let packs = self.packs.iter().filter(|(_, p)| needed.contains(&p.handle)).map(|(_, p)| *p).collect();
+        let unlisted = |(_, p): &(String, KnownPack)| KnownPack { list: Sha256([0; 32]), index: 0, ..*p };
+        let last: Vec<KnownPack> = self.packs.iter().rev().take(2).map(unlisted).collect();
         let names = segments.iter().map(|s| s.sha256).collect();
         let log_key = secret(&format!("log {seq}"));
         let root =
@@ -274,15 +278,12 @@ impl Writer {
         let piece = UploadPiece {
             run: RunId(seed16(&format!("run {seq}"))),
             sealed_run_key: sealed_run_key.to_vec(),
-            packs: vec![],
+            packs: last,
             chunks: chunks[..1].to_vec(),
         };
         let salt = seed(&format!("salt {seq}"));
         let piece_key = labelled(&log_key, "lifeboat/1 upload log", &salt);
-        self.hash_named(
-            layout::agent,
-            [salt.to_vec(), send_log::seal_uploads(&piece_key, &piece)].concat(),
-        );
+        self.hash_named(layout::agent, [salt.to_vec(), send_log::seal_uploads(&piece_key, &piece)].concat());
         LogRef { root, segments: names }
     }
 
@@ -305,7 +306,8 @@ impl Writer {
         domains: &[Domain],
     ) -> Manifest {
         let partial = seq == 3;
-        let named_before = |p: &KnownPack| self.head.as_ref().is_some_and(|h| h.names(&p.list, p.index as usize));
+        let named_before =
+            |p: &KnownPack| self.head.as_ref().is_some_and(|h| h.names(&p.list, p.index as usize));
         let carried = |domain: &str, p: &KnownPack| {
             partial && (domain == "cluster" || domain == "objects/shop") && named_before(p)
         };

@@ -190,6 +190,7 @@ impl Fetcher {
         loop {
             match call().await {
                 Err(FetchError::Store(error)) if error.kind.is_transient() && attempt < self.patience.attempts => {
+                    self.activity.tick();
                     let pause = self.patience.pause.saturating_mul(1 << (attempt - 1).min(6));
                     let pause = error.retry_after.map_or(pause, |asked| asked.max(pause));
                     tracing::debug!(%error, attempt, ?pause, "Fetching again");

@@ -10,7 +10,7 @@ use super::list::{self, Listed};
 use super::{Cycle, blocking};
 use crate::alarm::{AlarmKind, Stage};
 use crate::catalog::{Cursor, Slot, SnapshotRow};
-use futures::{StreamExt as _, stream};
+use futures::{FutureExt as _, StreamExt as _, stream};
 use lifeboat_format::id::Sha256;
 use lifeboat_format::manifest::UnverifiedManifest;
 use lifeboat_format::{layout, limits};
@@ -167,21 +167,21 @@ async fn judge_all(
     found: &Found,
 ) -> Result<(), PullError> {
     let rows: BTreeSet<u64> = known.iter().map(|r| r.seq).collect();
-    let due: Vec<(u64, &Listed)> = found
+    let due: Vec<(u64, Listed)> = found
         .listed
         .values()
         .filter(|entry| entry.size <= limits::MANIFEST_MAX)
-        .filter_map(|entry| Some((layout::parse_manifest(&entry.key)?, entry)))
+        .filter_map(|entry| Some((layout::parse_manifest(&entry.key)?, entry.clone())))
         .filter(|(seq, _)| !rows.contains(seq))
         .collect();
     cycle.activity.busy(cycle.cluster(), format!("judging {} manifests", due.len()));
-    let mut fetched = stream::iter(due.iter().copied())
-        .map(|(seq, entry)| async move { (seq, entry, cycle.fetcher.manifest(seq).await) })
+    let mut fetched = stream::iter(due)
+        .map(|(seq, entry)| async move { (seq, entry, cycle.fetcher.manifest(seq).await) }.boxed())
         .buffered(cycle.transfers);
     let mut waits: Option<Reason> = None;
     while let Some((seq, entry, bytes)) = fetched.next().await {
         if let Some(reason) = &waits {
-            set_aside(cycle, entry, None, reason)?;
+            set_aside(cycle, &entry, None, reason)?;
             continue;
         }
         let bytes = match bytes {
@@ -190,7 +190,7 @@ async fn judge_all(
             Err(FetchError::Damaged(damage)) => {
                 let why = format!("expected {}, found {}", damage.expected, damage.seen);
                 let reason = Reason { kind: AlarmKind::Damaged, why, next: "find out who wrote it" };
-                set_aside(cycle, entry, None, &reason)?;
+                set_aside(cycle, &entry, None, &reason)?;
                 continue;
             }
             Err(error) => return cycle.object_failed(Stage::Manifests, error),
@@ -198,9 +198,9 @@ async fn judge_all(
         let seen = Sha256::of(&bytes);
         match rule(cycle, &mut judge, seq, bytes.to_vec()).await? {
             Ruling::Accepted(accepted) => accept(cycle, *accepted).await?,
-            Ruling::Aside(reason) => keep_aside(cycle, entry, seq, seen, bytes.to_vec(), &reason).await?,
+            Ruling::Aside(reason) => keep_aside(cycle, &entry, seq, seen, bytes.to_vec(), &reason).await?,
             Ruling::Waits(reason) => {
-                keep_aside(cycle, entry, seq, seen, bytes.to_vec(), &reason).await?;
+                keep_aside(cycle, &entry, seq, seen, bytes.to_vec(), &reason).await?;
                 waits = Some(Reason { why: format!("it stands behind {}, which waits", entry.key), ..reason });
             }
         }

@@ -8,7 +8,7 @@ use super::{Cycle, Outcome, blocking};
 use crate::alarm::{AlarmKind, Stage};
 use crate::catalog::{HeldPack, SnapshotRow, State};
 use crate::vault::{Folder, VaultError};
-use futures::{StreamExt as _, stream};
+use futures::{FutureExt as _, StreamExt as _, stream};
 use lifeboat_common::progress::Progress;
 use lifeboat_format::id::Sha256;
 use lifeboat_format::manifest::{Manifest, UnverifiedManifest};
@@ -213,7 +213,7 @@ async fn fetch(
     let mut transfers = stream::iter(missing)
         .map(|(sha256, size)| {
             let progress = progress.clone();
-            async move { fetch_one(cycle, sha256, size, &progress).await.map(|()| size) }
+            async move { fetch_one(cycle, sha256, size, &progress).await.map(|()| size) }.boxed()
         })
         .buffer_unordered(cycle.transfers);
     let mut done = 0;

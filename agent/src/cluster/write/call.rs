@@ -139,7 +139,7 @@ impl Writer {
                 return Err(WriteError::Away { target: url.to_owned(), detail, seconds });
             }
             tracing::debug!(url, detail, "repeating a request");
-            sleep(asked.unwrap_or(pause).max(jittered(pause))).await;
+            sleep(asked.unwrap_or_default() + jittered(pause)).await;
             pause = (pause * 2).min(Duration::from_secs(10));
         }
     }

@@ -61,16 +61,16 @@ impl Chosen {
             .text(&["metadata", "annotations", annotation])
             .and_then(|text| serde_json::from_str::<Value>(&text).ok())
         {
-            chosen.from_applied(&applied["spec"]);
+            chosen.add_applied(&applied["spec"]);
         }
         let managed: Vec<Value> = doc.read_at(&["metadata", "managedFields"]).unwrap_or_default();
         for entry in managed.iter().filter(|entry| entry["subresource"].as_str().is_none()) {
-            chosen.from_managed(&entry["fieldsV1"]["f:spec"]);
+            chosen.add_managed(&entry["fieldsV1"]["f:spec"]);
         }
         chosen
     }
 
-    fn from_applied(&mut self, spec: &Value) {
+    fn add_applied(&mut self, spec: &Value) {
         self.health_check |= spec["healthCheckNodePort"].as_u64().is_some_and(|port| port > 0);
         for port in spec["ports"].as_array().into_iter().flatten() {
             let Some(node_port) = port["nodePort"].as_u64().filter(|p| *p > 0) else { continue };
@@ -81,7 +81,7 @@ impl Chosen {
         }
     }
 
-    fn from_managed(&mut self, spec: &Value) {
+    fn add_managed(&mut self, spec: &Value) {
         self.health_check |= spec.get("f:healthCheckNodePort").is_some();
         for (key, fields) in spec["f:ports"].as_object().into_iter().flatten() {
             let key = key.strip_prefix("k:").and_then(|k| serde_json::from_str::<Value>(k).ok());

@@ -44,11 +44,13 @@ pub(super) async fn find_head(store: &dyn ReadStore, charter: &Charter, until: O
     let last = heads.last().map(|h| h.seq);
     if let Some(seq) = until {
         let accepted: Vec<u64> = heads.iter().map(|h| h.seq).collect();
-        found.head = Some(*heads.iter().find(|h| h.seq == seq).ok_or_else(|| super::no_such_head(seq, &accepted))?);
+        found.head =
+            Some(*heads.iter().find(|h| h.seq == seq).ok_or_else(|| super::no_such_head(seq, &accepted))?);
         return Ok(found);
     }
     if let Some(seq) = broken.iter().find(|&&seq| last.is_none_or(|last| seq > last)) {
-        let (store, last) = (store.describe(), last.map_or_else(|| "the beginning".to_owned(), |n| format!("manifest {n}")));
+        let (store, last) =
+            (store.describe(), last.map_or_else(|| "the beginning".to_owned(), |n| format!("manifest {n}")));
         bail!(
             "{store}: manifest {seq} is signed by an agent in force and does not follow {last}: one between them is missing, or the chain was forked; compare with the vault (--from-vault URL), or say which manifest is the last that counts (--head SEQ)"
         );
@@ -66,7 +68,13 @@ async fn read<'a>(store: &dyn ReadStore, name: &'a str) -> Result<(&'a str, byte
 }
 
 /// `None` for junk.
-fn judge(chain: &mut Chain, name: &str, bytes: &[u8], keys: &[VerifyKey], charter: &Charter) -> Option<(u64, Verdict)> {
+fn judge(
+    chain: &mut Chain,
+    name: &str,
+    bytes: &[u8],
+    keys: &[VerifyKey],
+    charter: &Charter,
+) -> Option<(u64, Verdict)> {
     let seq = layout::parse_manifest(name)?;
     let parsed = UnverifiedManifest::parse(bytes).ok()?;
     let signed: SignedManifest = parsed.verify(keys, &charter.cluster, seq).ok()?;

@@ -54,7 +54,8 @@ pub(super) fn make(plan: &Plan, protection: &Protection, now: Timestamp) -> Resu
     }
     let epoch = EpochIdentity::generate();
     let sealed = seal_epoch(&epoch, &recipients)?;
-    let charter = charter(plan, &owner, &agent, receipt.verify_key(), new_epoch(1, &epoch, &sealed, now), now);
+    let charter =
+        charter(plan, &owner, &agent, receipt.verify_key(), new_epoch(1, &epoch, &sealed, now), now);
     let charters = [charter.sign(&[&owner])];
     let facts = RepositoryConfig {
         repo: plan.repo.clone(),
@@ -78,8 +79,13 @@ pub(super) fn make(plan: &Plan, protection: &Protection, now: Timestamp) -> Resu
         add(folder::CA, text.clone().into_bytes());
     }
     files.push((folder::OWNER_KEY, keys::protect(owner_pem.as_bytes(), protection)?));
-    let agent_files =
-        AgentFiles { facts: &facts, charters: &charters, key: &agent_pem, credentials, ca: plan.ca.as_deref() };
+    let agent_files = AgentFiles {
+        facts: &facts,
+        charters: &charters,
+        key: &agent_pem,
+        credentials,
+        ca: plan.ca.as_deref(),
+    };
     files.extend(agent_files.files()?);
     let page = NextSteps {
         facts: &facts,

@@ -57,17 +57,29 @@ impl Unfinished {
     /// Removes only what an init writes.
     fn clear(&self) -> Result<()> {
         use folder::{
-            AGENT_KEY, AGENT_SECRET, AGENT_TOML, CA, CHARTER, CREDENTIALS, IDENTITY, OWNER_KEY, RECEIPT_KEY, RECIPIENTS,
-            REPLICATOR, REPOSITORY,
+            AGENT_KEY, AGENT_SECRET, AGENT_TOML, CA, CHARTER, CREDENTIALS, IDENTITY, OWNER_KEY, RECEIPT_KEY,
+            RECIPIENTS, REPLICATOR, REPOSITORY,
         };
         let ours = [
-            AGENT_KEY, AGENT_SECRET, AGENT_TOML, CA, CHARTER, CREDENTIALS, EPOCH, IDENTITY, OWNER_KEY, RECEIPT_KEY,
-            RECIPIENTS, REPLICATOR, REPOSITORY,
+            AGENT_KEY,
+            AGENT_SECRET,
+            AGENT_TOML,
+            CA,
+            CHARTER,
+            CREDENTIALS,
+            EPOCH,
+            IDENTITY,
+            OWNER_KEY,
+            RECEIPT_KEY,
+            RECIPIENTS,
+            REPLICATOR,
+            REPOSITORY,
         ];
         for name in ours {
             match std::fs::remove_file(self.0.join(name)) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
-                    return Err(error).with_context(|| format!("Cannot remove {}", self.0.join(name).display()));
+                    return Err(error)
+                        .with_context(|| format!("Cannot remove {}", self.0.join(name).display()));
                 }
                 _ => {}
             }
@@ -116,7 +128,8 @@ impl Unfinished {
         let parent = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         keys::sync_folder(parent)?;
         // The store has it; a copy here would outlive the epoch when that is shredded.
-        std::fs::remove_file(out.join(EPOCH)).with_context(|| format!("Cannot remove {EPOCH} from {}", out.display()))
+        std::fs::remove_file(out.join(EPOCH))
+            .with_context(|| format!("Cannot remove {EPOCH} from {}", out.display()))
     }
 }
 

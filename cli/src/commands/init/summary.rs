@@ -70,6 +70,7 @@ impl Summary {
         }
         let identity = if self.own_identity { "identity.txt and owner.key" } else { "owner.key" };
         context.line(format!("Keys and configurations are in {}; read NEXT-STEPS.md there.", self.dir))?;
-        context.line(format!("Keep {identity} offline and never in the cluster. Note the owner's fingerprint."))
+        context
+            .line(format!("Keep {identity} offline and never in the cluster. Note the owner's fingerprint."))
     }
 }

@@ -5,8 +5,20 @@ use crate::store::StoreErrorKind;
 
 /// Names whose order as whole keys differs from the order of a naive walk over folders.
 const NAMES: [&str; 14] = [
-    "order/-", "order/A", "order/a-b", "order/a.b", "order/a/0", "order/a/z/1", "order/a/z0", "order/a0", "order/ab/x",
-    "order/b", "order/b-/x", "order/c/d/e/f", "order/é", "order/漢",
+    "order/-",
+    "order/A",
+    "order/a-b",
+    "order/a.b",
+    "order/a/0",
+    "order/a/z/1",
+    "order/a/z0",
+    "order/a0",
+    "order/ab/x",
+    "order/b",
+    "order/b-/x",
+    "order/c/d/e/f",
+    "order/é",
+    "order/漢",
 ];
 
 pub(super) async fn ordered(trial: &Trial) {
@@ -41,8 +53,22 @@ pub(super) async fn paged(trial: &Trial) {
 
 pub(super) async fn start_after(trial: &Trial) {
     for after in [
-        "order/", "order/-", "order/a", "order/a/", "order/a/z", "order/a/z/", "order/a/z/1", "order/a0", "order/aa", "order/b-",
-        "order/c/d/e/f/g", "order/zzz", "order/漢", "order/漢漢", "a", "zzz",
+        "order/",
+        "order/-",
+        "order/a",
+        "order/a/",
+        "order/a/z",
+        "order/a/z/",
+        "order/a/z/1",
+        "order/a0",
+        "order/aa",
+        "order/b-",
+        "order/c/d/e/f/g",
+        "order/zzz",
+        "order/漢",
+        "order/漢漢",
+        "a",
+        "zzz",
     ] {
         let expected: Vec<&str> = NAMES.into_iter().filter(|name| *name > after).collect();
         let (keys, _) = trial.page("order/", Some(after), 1000).await;

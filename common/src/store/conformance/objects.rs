@@ -152,8 +152,19 @@ pub(super) async fn sizes(trial: &Trial) {
 pub(super) async fn unusual_keys(trial: &Trial) {
     let long = "n".repeat(200);
     let names = [
-        "unusual/with space", "unusual/plus+and=amp&", "unusual/percent%2F%", "unusual/é-ü-漢-🦀", "unusual/'\"<>`", "unusual/q?x#y",
-        "unusual/back\\slash", "unusual/...", "unusual/.dot", "unusual/~t", "unusual/a:b,c;d@e!", "unusual/[1]{2}*", &format!("unusual/{long}"),
+        "unusual/with space",
+        "unusual/plus+and=amp&",
+        "unusual/percent%2F%",
+        "unusual/é-ü-漢-🦀",
+        "unusual/'\"<>`",
+        "unusual/q?x#y",
+        "unusual/back\\slash",
+        "unusual/...",
+        "unusual/.dot",
+        "unusual/~t",
+        "unusual/a:b,c;d@e!",
+        "unusual/[1]{2}*",
+        &format!("unusual/{long}"),
     ];
     for name in names {
         trial.put(name, name.as_bytes().to_vec()).await;
@@ -192,5 +203,8 @@ pub(super) async fn deleted(trial: &Trial) {
     delete.delete(&trial.key("deleted-never/was")).await.expect("deleting what is absent succeeds");
     assert_eq!(trial.page("deleted", None, 10).await.0, ["deleted-not"]);
     trial.put("deleted", &b"y"[..]).await;
-    assert_eq!(delete.delete("../x").await.expect_err("an invalid key was deleted").kind, StoreErrorKind::Invalid);
+    assert_eq!(
+        delete.delete("../x").await.expect_err("an invalid key was deleted").kind,
+        StoreErrorKind::Invalid
+    );
 }

@@ -39,7 +39,8 @@ async fn a_seed_decides_everything() {
 #[tokio::test]
 async fn a_lost_answer_leaves_the_object() {
     let inner = filled();
-    let store = FaultyStore::new(Arc::new(inner.clone()), 1).everywhere(Faults { lost: 1.0, ..Faults::default() });
+    let store =
+        FaultyStore::new(Arc::new(inner.clone()), 1).everywhere(Faults { lost: 1.0, ..Faults::default() });
     let error = store.create("new", Bytes::new(), sha256(b"")).await.unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::Unavailable);
     assert!(inner.bytes("new").is_some());
@@ -51,7 +52,8 @@ async fn bodies_are_cut_or_truncated() {
     assert_eq!(cut.get("a", 100).await.unwrap_err().kind, StoreErrorKind::Unavailable);
     let (_, body) = cut.get_stream("a").await.unwrap();
     assert!(body.try_collect::<Vec<_>>().await.is_err());
-    let short = FaultyStore::new(Arc::new(filled()), 1).everywhere(Faults { truncate: 1.0, ..Faults::default() });
+    let short =
+        FaultyStore::new(Arc::new(filled()), 1).everywhere(Faults { truncate: 1.0, ..Faults::default() });
     assert!(short.get("a", 100).await.unwrap().len() < 100);
     let (entry, body) = short.get_stream("a").await.unwrap();
     let pieces: Vec<Bytes> = body.try_collect().await.unwrap();
@@ -62,7 +64,8 @@ async fn bodies_are_cut_or_truncated() {
 async fn listings_lie() {
     let omits = FaultyStore::new(Arc::new(filled()), 1).everywhere(Faults { omit: 1.0, ..Faults::default() });
     assert_eq!(omits.list("", None, 10).await.unwrap().entries.len(), 2);
-    let doubles = FaultyStore::new(Arc::new(filled()), 1).everywhere(Faults { duplicate: 1.0, ..Faults::default() });
+    let doubles =
+        FaultyStore::new(Arc::new(filled()), 1).everywhere(Faults { duplicate: 1.0, ..Faults::default() });
     assert_eq!(doubles.list("", None, 10).await.unwrap().entries.len(), 4);
 }
 

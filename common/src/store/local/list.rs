@@ -92,7 +92,9 @@ impl Walk<'_> {
                 continue;
             }
             match kind(dir, name, entry.file_type()) {
-                FileType::Directory if self.wants_folder(&format!("{key}/")) => names.push(format!("{name}/")),
+                FileType::Directory if self.wants_folder(&format!("{key}/")) => {
+                    names.push(format!("{name}/"))
+                }
                 FileType::RegularFile if self.wants_file(&key) => names.push(name.to_owned()),
                 _ => {}
             }

@@ -37,10 +37,14 @@ pub(super) fn enter(at: &At, parent: impl AsFd, name: &str) -> Result<Option<Own
     match rustix::fs::openat(&parent, name, FOLDER | OFlags::NOFOLLOW, Mode::empty()) {
         Ok(fd) => Ok(Some(fd)),
         Err(Errno::NOENT) => Ok(None),
-        Err(Errno::NOTDIR | Errno::LOOP) => match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink => Err(linked(at, name)),
-            _ => Ok(None),
-        },
+        Err(Errno::NOTDIR | Errno::LOOP) => {
+            match rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink => {
+                    Err(linked(at, name))
+                }
+                _ => Ok(None),
+            }
+        }
         Err(errno) => Err(at.fail(errno)),
     }
 }

@@ -101,7 +101,9 @@ pub(super) fn stream(at: At, file: File, size: u64) -> Body {
             Ok(Some((bytes, (at, file, left - length))))
         })
         .await
-        .unwrap_or_else(|_| Err(gone.because(StoreErrorKind::Unavailable, "the thread that did the work is gone")))
+        .unwrap_or_else(|_| {
+            Err(gone.because(StoreErrorKind::Unavailable, "the thread that did the work is gone"))
+        })
     });
     Box::pin(steps)
 }

@@ -69,7 +69,12 @@ async fn links_never_lead_out() {
 async fn devices_and_folders_are_no_objects() {
     let scratch = tempfile::tempdir().unwrap();
     let store = LocalStore::new(scratch.path(), Arc::new(SystemClock));
-    rustix::fs::mkfifoat(rustix::fs::CWD, scratch.path().join("fifo"), rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+    rustix::fs::mkfifoat(
+        rustix::fs::CWD,
+        scratch.path().join("fifo"),
+        rustix::fs::Mode::from_raw_mode(0o600),
+    )
+    .unwrap();
     assert_eq!(store.get("fifo", 1).await.unwrap_err().kind, StoreErrorKind::Protocol);
     put(&store, "a/b", b"x").await.unwrap();
     assert_eq!(store.get("a", 1).await.unwrap_err().kind, StoreErrorKind::NotFound);

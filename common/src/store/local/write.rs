@@ -16,9 +16,19 @@ use std::sync::PoisonError;
 /// No create takes this long: what is older was left by a crash.
 const LEFT_BEHIND: SignedDuration = SignedDuration::from_hours(24);
 
-pub(super) fn create(inner: &Inner, at: &At, key: &str, body: &[u8], sha256: &[u8; 32], now: Timestamp) -> Result<()> {
+pub(super) fn create(
+    inner: &Inner,
+    at: &At,
+    key: &str,
+    body: &[u8],
+    sha256: &[u8; 32],
+    now: Timestamp,
+) -> Result<()> {
     if ring::digest::digest(&ring::digest::SHA256, body).as_ref() != sha256 {
-        return Err(at.because(StoreErrorKind::Checksum, "the bytes do not have the SHA-256 that was given with them"));
+        return Err(at.because(
+            StoreErrorKind::Checksum,
+            "the bytes do not have the SHA-256 that was given with them",
+        ));
     }
     let (folders, name) = path::split(inner, key);
     let dir = make_folders(inner, at, &folders)?;
@@ -42,8 +52,9 @@ pub(super) fn create(inner: &Inner, at: &At, key: &str, body: &[u8], sha256: &[u
         let _ = rustix::fs::unlinkat(&unfinished, temporary.as_str(), AtFlags::empty());
         return Err(error);
     }
-    rustix::fs::fsync(&dir)
-        .map_err(|errno| at.because(StoreErrorKind::Unclear, format!("it was written, but its folder did not sync: {errno}")))
+    rustix::fs::fsync(&dir).map_err(|errno| {
+        at.because(StoreErrorKind::Unclear, format!("it was written, but its folder did not sync: {errno}"))
+    })
 }
 
 pub(super) fn delete(inner: &Inner, at: &At, key: &str) -> Result<()> {
@@ -93,14 +104,18 @@ fn make_folder(at: &At, parent: &OwnedFd, name: &str) -> Result<OwnedFd> {
         Err(errno) => return Err(at.fail(errno)),
     }
     path::enter(at, parent, name)?.ok_or_else(|| {
-        at.because(StoreErrorKind::Invalid, format!("{name} is an object already, so it cannot be a folder too"))
+        at.because(
+            StoreErrorKind::Invalid,
+            format!("{name} is an object already, so it cannot be a folder too"),
+        )
     })
 }
 
 /// Writes and syncs a file that nobody sees yet. Its time is that of the store's clock.
 fn write_file(at: &At, dir: &OwnedFd, name: &str, body: &[u8], now: Timestamp) -> Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o640)).map_err(|errno| at.fail(errno))?;
+    let fd =
+        rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o640)).map_err(|errno| at.fail(errno))?;
     let mut file = File::from(fd);
     file.write_all(body).map_err(|error| at.fail_io(&error))?;
     let time = Timespec { tv_sec: now.as_second(), tv_nsec: now.subsec_nanosecond().into() };
@@ -127,7 +142,9 @@ fn remove_left_behind(inner: &Inner, unfinished: &OwnedFd) {
     let Ok(entries) = Dir::read_from(unfinished) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let Ok(stat) = rustix::fs::statat(unfinished.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+        let Ok(stat) = rustix::fs::statat(unfinished.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW) else {
+            continue;
+        };
         let written = Timestamp::from_second(stat.st_mtime).unwrap_or(now);
         if now.duration_since(written) > LEFT_BEHIND {
             let _ = rustix::fs::unlinkat(unfinished, name, AtFlags::empty());

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::clock::SystemClock;
-use crate::store::faulty::{FaultyStore, Faults, Operation};
+use crate::store::faulty::{Faults, FaultyStore, Operation};
 use crate::store::memory::MemoryStore;
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -62,7 +62,9 @@ fn scripted(kinds: &[(StoreErrorKind, Option<u64>)]) -> RetryStore<Script> {
 async fn transient_failures_are_repeated_and_others_not() {
     let store = scripted(&[(StoreErrorKind::Unavailable, None), (StoreErrorKind::Throttled, None)]);
     assert!(store.head("k").await.unwrap().is_none());
-    for kind in [StoreErrorKind::Denied, StoreErrorKind::Full, StoreErrorKind::Protocol, StoreErrorKind::NotFound] {
+    for kind in
+        [StoreErrorKind::Denied, StoreErrorKind::Full, StoreErrorKind::Protocol, StoreErrorKind::NotFound]
+    {
         let store = scripted(&[(kind, None)]);
         assert_eq!(store.head("k").await.unwrap_err().kind, kind);
         assert!(store.head("k").await.is_ok(), "tried once only");
@@ -110,7 +112,8 @@ async fn a_store_that_asks_for_time_gets_it() {
 async fn a_create_whose_answer_got_lost_is_a_success() {
     let inner = memory();
     // The first answer is lost; with this seed the second attempt comes through to find the key taken.
-    let faulty = FaultyStore::new(Arc::new(inner.clone()), 3).with(Operation::Create, Faults { lost: 1.0, ..Faults::default() });
+    let faulty = FaultyStore::new(Arc::new(inner.clone()), 3)
+        .with(Operation::Create, Faults { lost: 1.0, ..Faults::default() });
     let store = RetryStore::new(Arc::new(faulty), BRISK);
     store.create("k", Bytes::from_static(b"own"), sha256(b"own")).await.unwrap();
     assert_eq!(inner.requests().create, 2);

@@ -30,10 +30,18 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// Nothing came in time; what was asked for may have been done.
+    pub(super) fn silence(detail: &str) -> Self {
+        let (kind, detail) = (StoreErrorKind::Unavailable, detail.to_owned());
+        Self { kind, detail, retry_after: None, unclear: true, status: None, unreached: false }
+    }
+
     /// What to do about it.
     pub(super) fn next(&self, operation: &str, endpoint: &str, credential: &str) -> String {
         let right = match operation {
-            "get" | "head" => "s3:GetObject (and s3:ListBucket, without which an absent object looks forbidden)",
+            "get" | "head" => {
+                "s3:GetObject (and s3:ListBucket, without which an absent object looks forbidden)"
+            }
             "list" => "s3:ListBucket",
             "create" => "s3:PutObject",
             _ => "s3:DeleteObject",
@@ -92,7 +100,9 @@ impl Intercept for Watch {
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         if let Some(sha256) = &self.sha256 {
-            config.interceptor_state().store_put(aws_runtime::auth::PayloadSigningOverride::Precomputed(sha256.clone()));
+            config
+                .interceptor_state()
+                .store_put(aws_runtime::auth::PayloadSigningOverride::Precomputed(sha256.clone()));
         }
         Ok(())
     }

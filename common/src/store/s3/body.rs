@@ -1,8 +1,8 @@
 //! The body of an answer, checked while it arrives: its length, that it keeps coming, that it is not too slow.
 
 use super::super::{Body, Result, StoreError, StoreErrorKind};
-use super::judge::chain;
 use super::Timeouts;
+use super::judge::chain;
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 use futures::{TryStreamExt, stream};
@@ -37,7 +37,8 @@ impl Arriving {
         self.waited += start.elapsed();
         match next {
             Err(_) => {
-                let detail = format!("the body stopped or crept after {} of {} bytes", self.received, self.expected);
+                let detail =
+                    format!("the body stopped or crept after {} of {} bytes", self.received, self.expected);
                 Err(self.error(StoreErrorKind::Unavailable, detail))
             }
             Ok(Some(Ok(piece))) => {
@@ -49,7 +50,12 @@ impl Arriving {
                 Ok(Some(piece))
             }
             Ok(Some(Err(error))) => {
-                let detail = format!("the body broke off after {} of {} bytes: {}", self.received, self.expected, chain(&error));
+                let detail = format!(
+                    "the body broke off after {} of {} bytes: {}",
+                    self.received,
+                    self.expected,
+                    chain(&error)
+                );
                 Err(self.error(StoreErrorKind::Unavailable, detail))
             }
             Ok(None) => {

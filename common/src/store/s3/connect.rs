@@ -17,15 +17,22 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Bodies of requests are held in memory, so none is larger than this.
 const LARGEST_BODY: u64 = 64 << 20;
 
 impl S3Store {
     /// A store in `bucket` below `prefix` (empty, or parts separated by slashes).
-    pub async fn connect(bucket: &str, prefix: &str, options: &S3Options, timeouts: Timeouts) -> Result<Self> {
+    pub async fn connect(
+        bucket: &str,
+        prefix: &str,
+        options: &S3Options,
+        timeouts: Timeouts,
+    ) -> Result<Self> {
         let plain = options.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
-        let http = if plain { HttpBuilder::new().build_http() } else { https(options.ca_file.as_deref()).await? };
+        let http =
+            if plain { HttpBuilder::new().build_http() } else { https(options.ca_file.as_deref()).await? };
         Self::connect_by(bucket, prefix, options, timeouts, http).await
     }
 
@@ -41,19 +48,13 @@ impl S3Store {
         }
         let region = region(options).await?;
         let (provider, credential) = provider(options, &region).await?;
-        let limits = TimeoutConfig::builder()
-            .connect_timeout(timeouts.connect)
-            // This one holds for the sending of the body too; a call has its own, tighter one.
-            .read_timeout(timeouts.answer + timeouts.transfer(LARGEST_BODY))
-            .operation_attempt_timeout(timeouts.answer)
-            .build();
         let mut config = Builder::new()
             .behavior_version(BehaviorVersion::latest())
             .http_client(http)
             .region(region.clone())
             .credentials_provider(provider)
             .force_path_style(options.path_style())
-            .timeout_config(limits)
+            .timeout_config(limits(timeouts, timeouts.answer))
             .retry_config(RetryConfig::disabled())
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
@@ -65,11 +66,23 @@ impl S3Store {
             config = config.endpoint_url(endpoint);
         }
         let endpoint = options.endpoint.clone().unwrap_or_else(|| format!("AWS S3 in {region}"));
-        let prefix = if prefix.is_empty() { String::new() } else { format!("{}/", prefix.trim_end_matches('/')) };
+        let prefix =
+            if prefix.is_empty() { String::new() } else { format!("{}/", prefix.trim_end_matches('/')) };
         let client = aws_sdk_s3::Client::from_conf(config.build());
         let inner = Inner { client, bucket: bucket.to_owned(), prefix, timeouts, credential, endpoint };
         Ok(Self { inner: Arc::new(inner) })
     }
+}
+
+/// The time-outs of a call, of which only that of the attempt may differ: the others are part of what
+/// identifies a pool of connections.
+pub(super) fn limits(timeouts: Timeouts, attempt: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(timeouts.connect)
+        // This one holds for the sending of the body too; that of the attempt is the tighter one.
+        .read_timeout(timeouts.answer + timeouts.transfer(LARGEST_BODY))
+        .operation_attempt_timeout(attempt)
+        .build()
 }
 
 fn invalid(target: &str, detail: impl Into<String>) -> StoreError {
@@ -81,7 +94,10 @@ fn check_endpoint(endpoint: &str) -> Result<()> {
     let rest = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"));
     match rest {
         Some(rest) if !rest.is_empty() && !rest.contains(['@', ' ', '?', '#']) => Ok(()),
-        _ => Err(invalid("the S3 endpoint", "it must read https://HOST:PORT or http://HOST:PORT, without credentials")),
+        _ => Err(invalid(
+            "the S3 endpoint",
+            "it must read https://HOST:PORT or http://HOST:PORT, without credentials",
+        )),
     }
 }
 
@@ -110,7 +126,8 @@ async fn provider(options: &S3Options, region: &Region) -> Result<(SharedCredent
         .http_client(https(None).await?)
         .load()
         .await;
-    let provider = config.credentials_provider().ok_or_else(|| invalid("the AWS credential chain", "it is empty"))?;
+    let provider =
+        config.credentials_provider().ok_or_else(|| invalid("the AWS credential chain", "it is empty"))?;
     Ok((provider, "the credential of the AWS chain (environment, profile, instance)".to_owned()))
 }
 
@@ -135,7 +152,9 @@ async fn authorities(file: &Path) -> Result<Vec<u8>> {
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|error| invalid(&target, format!("it is not PEM: {error}")))?;
-        roots.add(certificate).map_err(|error| invalid(&target, format!("a certificate in it cannot be used: {error}")))?;
+        roots
+            .add(certificate)
+            .map_err(|error| invalid(&target, format!("a certificate in it cannot be used: {error}")))?;
     }
     if roots.is_empty() {
         return Err(invalid(&target, "it holds no certificate; give the authority's certificate in PEM"));

@@ -8,7 +8,9 @@ use zeroize::Zeroizing;
 /// The credential of profile `default`, or of the only profile.
 pub(super) async fn read(file: &Path) -> Result<Credentials> {
     let target = file.display().to_string();
-    let fail = |detail: String| StoreError::new(StoreErrorKind::Invalid, "read the credentials file", target.clone(), detail);
+    let fail = |detail: String| {
+        StoreError::new(StoreErrorKind::Invalid, "read the credentials file", target.clone(), detail)
+    };
     let text = tokio::fs::read_to_string(file).await.map_err(|error| fail(error.kind().to_string()))?;
     let text = Zeroizing::new(text);
     parse(&text).ok_or_else(|| {

@@ -16,7 +16,14 @@ pub(super) fn judge<E>(error: &SdkError<E, HttpResponse>) -> Answer
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
-    let answer = |kind, detail, unclear| Answer { kind, detail, unclear, retry_after: None, status: None, unreached: false };
+    let answer = |kind, detail, unclear| Answer {
+        kind,
+        detail,
+        unclear,
+        retry_after: None,
+        status: None,
+        unreached: false,
+    };
     match error {
         SdkError::ServiceError(service) => {
             let raw = service.raw();
@@ -30,9 +37,14 @@ where
             let kind = if status >= 500 || broken_off(error) { Kind::Unavailable } else { Kind::Protocol };
             Answer { status: Some(status), ..answer(kind, detail, true) }
         }
-        SdkError::TimeoutError(_) => answer(Kind::Unavailable, "there was no answer in time".to_owned(), true),
-        _ if no_credential(error) => answer(Kind::Denied, format!("there is no credential: {}", chain(error)), false),
-        SdkError::DispatchFailure(_) => Answer { unreached: true, ..answer(Kind::Unavailable, chain(error), true) },
+        SdkError::TimeoutError(_) => Answer::silence("there was no answer in time"),
+
+        _ if no_credential(error) => {
+            answer(Kind::Denied, format!("there is no credential: {}", chain(error)), false)
+        }
+        SdkError::DispatchFailure(_) => {
+            Answer { unreached: true, ..answer(Kind::Unavailable, chain(error), true) }
+        }
         _ => answer(Kind::Invalid, format!("the request could not be made: {}", chain(error)), false),
     }
 }
@@ -63,15 +75,34 @@ fn kind(status: u16, code: &str) -> Kind {
         "NoSuchKey" | "NoSuchBucket" | "NotFound" | "NoSuchVersion" => Kind::NotFound,
         "PreconditionFailed" => Kind::Exists,
         "ConditionalRequestConflict" | "OperationAborted" => Kind::Unavailable,
-        "BadDigest" | "InvalidDigest" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch"
+        "BadDigest"
+        | "InvalidDigest"
+        | "XAmzContentSHA256Mismatch"
+        | "XAmzContentChecksumMismatch"
         | "ContentSHA256Mismatch" => Kind::Checksum,
-        "SlowDown" | "Throttling" | "ThrottlingException" | "TooManyRequests" | "RequestLimitExceeded"
+        "SlowDown"
+        | "Throttling"
+        | "ThrottlingException"
+        | "TooManyRequests"
+        | "RequestLimitExceeded"
         | "BandwidthLimitExceeded" => Kind::Throttled,
-        "AccessDenied" | "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken"
-        | "TokenRefreshRequired" | "RequestTimeTooSkewed" | "AccountProblem" | "AllAccessDisabled" => Kind::Denied,
-        "QuotaExceeded" | "InsufficientStorage" | "XMinioStorageFull" | "XMinioAdminBucketQuotaExceeded" => Kind::Full,
+        "AccessDenied"
+        | "InvalidAccessKeyId"
+        | "SignatureDoesNotMatch"
+        | "ExpiredToken"
+        | "InvalidToken"
+        | "TokenRefreshRequired"
+        | "RequestTimeTooSkewed"
+        | "AccountProblem"
+        | "AllAccessDisabled" => Kind::Denied,
+        "QuotaExceeded" | "InsufficientStorage" | "XMinioStorageFull" | "XMinioAdminBucketQuotaExceeded" => {
+            Kind::Full
+        }
         "EntityTooLarge" | "InvalidRequestBody" => Kind::TooLarge,
-        "KeyTooLongError" | "InvalidObjectName" | "InvalidBucketName" | "PermanentRedirect"
+        "KeyTooLongError"
+        | "InvalidObjectName"
+        | "InvalidBucketName"
+        | "PermanentRedirect"
         | "AuthorizationHeaderMalformed" => Kind::Invalid,
         "RequestTimeout" | "IncompleteBody" => Kind::Unavailable,
         _ => match status {

@@ -23,13 +23,19 @@ struct Asked<'a> {
 }
 
 impl Inner {
-    pub(super) async fn list(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> Result<Listing> {
+    pub(super) async fn list(
+        &self,
+        prefix: &str,
+        start_after: Option<&str>,
+        limit: usize,
+    ) -> Result<Listing> {
         let full = self.full(prefix);
         let after = start_after.map(|after| self.full(after));
         let mut asked = Asked { prefix: &full, after, token: None, delimiter: None, limit };
         for _ in 0..EMPTY_PAGES {
             let (page, date) = self.page(prefix, &asked).await?;
-            let store_time = date.ok_or_else(|| self.lie(prefix, "the server sent no Date with its answer"))?;
+            let store_time =
+                date.ok_or_else(|| self.lie(prefix, "the server sent no Date with its answer"))?;
             let more = page.is_truncated == Some(true);
             let last = page.contents().last().and_then(|object| object.key.clone());
             let entries = self.entries(prefix, &asked, &page)?;
@@ -49,7 +55,13 @@ impl Inner {
     /// Names of the folders directly below this store.
     pub(super) async fn folders(&self) -> Result<Vec<String>> {
         let mut names = BTreeSet::new();
-        let mut asked = Asked { prefix: &self.prefix, after: None, token: None, delimiter: Some("/"), limit: key::MAX_PAGE };
+        let mut asked = Asked {
+            prefix: &self.prefix,
+            after: None,
+            token: None,
+            delimiter: Some("/"),
+            limit: key::MAX_PAGE,
+        };
         for _ in 0..FOLDER_PAGES {
             let (page, _) = self.page("", &asked).await?;
             for folder in page.common_prefixes() {
@@ -70,7 +82,11 @@ impl Inner {
         Err(self.lie("", "the server's list of folders does not end"))
     }
 
-    async fn page(&self, prefix: &str, asked: &Asked<'_>) -> Result<(ListObjectsV2Output, Option<Timestamp>)> {
+    async fn page(
+        &self,
+        prefix: &str,
+        asked: &Asked<'_>,
+    ) -> Result<(ListObjectsV2Output, Option<Timestamp>)> {
         let watch = Watch::default();
         let call = self
             .client
@@ -96,7 +112,8 @@ impl Inner {
         let mut last = asked.after.as_deref();
         let mut entries = Vec::with_capacity(objects.len());
         for object in objects {
-            let key = object.key().ok_or_else(|| self.lie(prefix, "the server sent an entry without a key"))?;
+            let key =
+                object.key().ok_or_else(|| self.lie(prefix, "the server sent an entry without a key"))?;
             if !key.starts_with(asked.prefix) {
                 return Err(self.lie(prefix, "the server sent a key from outside the prefix"));
             }

@@ -11,7 +11,9 @@ use jiff::Timestamp;
 impl Inner {
     pub(super) async fn get(&self, key: &str, max_bytes: u64) -> Result<Bytes> {
         let answer = self.get_object(key, None).await?;
-        let answer = answer.ok_or_else(|| self.error(StoreErrorKind::Protocol, "get", key, "the server answered 416 to no range"))?;
+        let answer = answer.ok_or_else(|| {
+            self.error(StoreErrorKind::Protocol, "get", key, "the server answered 416 to no range")
+        })?;
         let size = self.length(key, answer.content_length)?;
         if size > max_bytes {
             let detail = format!("it has {size} bytes, more than the {max_bytes} allowed");
@@ -36,7 +38,14 @@ impl Inner {
             Some(Some((start, total))) if start == offset => length.min(total.saturating_sub(offset)),
             // The whole object, because it is no longer than what was asked for.
             None if offset == 0 && size <= length => size,
-            _ => return Err(self.error(StoreErrorKind::Protocol, "get", key, "the server sent another range than asked for")),
+            _ => {
+                return Err(self.error(
+                    StoreErrorKind::Protocol,
+                    "get",
+                    key,
+                    "the server sent another range than asked for",
+                ));
+            }
         };
         if size != expected {
             let detail = format!("the server sent {size} bytes where the range has {expected}");
@@ -47,7 +56,9 @@ impl Inner {
 
     pub(super) async fn get_stream(&self, key: &str) -> Result<(Entry, Body)> {
         let answer = self.get_object(key, None).await?;
-        let answer = answer.ok_or_else(|| self.error(StoreErrorKind::Protocol, "get", key, "the server answered 416 to no range"))?;
+        let answer = answer.ok_or_else(|| {
+            self.error(StoreErrorKind::Protocol, "get", key, "the server answered 416 to no range")
+        })?;
         let size = self.length(key, answer.content_length)?;
         let modified = self.modified("get", key, answer.last_modified.as_ref().and_then(when))?;
         let entry = Entry { key: key.to_owned(), size, modified };
@@ -55,7 +66,11 @@ impl Inner {
     }
 
     /// What the server says of an object, with the time of its answer.
-    pub(super) async fn head(&self, operation: &'static str, key: &str) -> Result<Option<(Entry, Option<Timestamp>)>> {
+    pub(super) async fn head(
+        &self,
+        operation: &'static str,
+        key: &str,
+    ) -> Result<Option<(Entry, Option<Timestamp>)>> {
         let watch = Watch::default();
         let call = self.client.head_object().bucket(&self.bucket).key(self.full(key));
         match call.customize().interceptor(watch.clone()).send().await {
@@ -89,11 +104,15 @@ impl Inner {
 
     fn length(&self, key: &str, length: Option<i64>) -> Result<u64> {
         let length = length.and_then(|length| u64::try_from(length).ok());
-        length.ok_or_else(|| self.error(StoreErrorKind::Protocol, "get", key, "the server did not say how long it is"))
+        length.ok_or_else(|| {
+            self.error(StoreErrorKind::Protocol, "get", key, "the server did not say how long it is")
+        })
     }
 
     fn modified(&self, operation: &'static str, key: &str, modified: Option<Timestamp>) -> Result<Timestamp> {
-        modified.ok_or_else(|| self.error(StoreErrorKind::Protocol, operation, key, "the server did not say when it was written"))
+        modified.ok_or_else(|| {
+            self.error(StoreErrorKind::Protocol, operation, key, "the server did not say when it was written")
+        })
     }
 }
 

@@ -3,8 +3,9 @@
 use super::super::{Created, Result, StoreError, StoreErrorKind};
 use super::Inner;
 use super::answer::{Answer, Watch};
+use super::connect::limits;
 use super::judge::judge;
-use aws_config::timeout::TimeoutConfig;
+use super::outgoing::Outgoing;
 use aws_sdk_s3::config::Builder;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_smithy_types::base64;
@@ -24,11 +25,16 @@ impl Inner {
         if unclear { self.settle(key, &body, error).await } else { Err(error) }
     }
 
-    async fn put(&self, key: &str, body: Bytes, sha256: &[u8; 32]) -> std::result::Result<Option<Timestamp>, Answer> {
+    async fn put(
+        &self,
+        key: &str,
+        body: Bytes,
+        sha256: &[u8; 32],
+    ) -> std::result::Result<Option<Timestamp>, Answer> {
         let watch = Watch::signing(sha256);
-        let limit = self.timeouts.answer + self.timeouts.transfer(body.len() as u64);
-        // Connect and read time-outs stay as they are: they are part of what identifies a pool of connections.
-        let patience = TimeoutConfig::builder().operation_attempt_timeout(limit).build();
+        let attempt = self.timeouts.answer + self.timeouts.transfer(body.len() as u64);
+        let (outgoing, progress) = Outgoing::new(body.clone());
+        let patience = Builder::new().timeout_config(limits(self.timeouts, attempt));
         let call = self
             .client
             .put_object()
@@ -36,11 +42,12 @@ impl Inner {
             .key(self.full(key))
             .if_none_match("*")
             .checksum_sha256(base64::encode(sha256))
-            .body(ByteStream::from(body));
-        let call = call.customize().config_override(Builder::new().timeout_config(patience)).interceptor(watch.clone());
-        match call.send().await {
-            Ok(_) => Ok(watch.date()),
-            Err(error) => Err(judge(&error)),
+            .content_length(i64::try_from(body.len()).unwrap_or(i64::MAX))
+            .body(ByteStream::from_body_1_x(outgoing));
+        let call = call.customize().config_override(patience).interceptor(watch.clone());
+        tokio::select! {
+            answer = call.send() => answer.map(|_| watch.date()).map_err(|error| judge(&error)),
+            () = progress.stalled(self.timeouts) => Err(Answer::silence("the server stopped taking the bytes")),
         }
     }
 
@@ -48,7 +55,10 @@ impl Inner {
     async fn settle(&self, key: &str, body: &Bytes, error: StoreError) -> Result<Created> {
         let look = |second: StoreError| StoreError {
             kind: StoreErrorKind::Unclear,
-            detail: format!("{}; whether it was written could not be found out: {}", error.detail, second.detail),
+            detail: format!(
+                "{}; whether it was written could not be found out: {}",
+                error.detail, second.detail
+            ),
             ..self.error(StoreErrorKind::Unclear, "create", key, "")
         };
         let Some((entry, date)) = self.head("create", key).await.map_err(look)? else { return Err(error) };
@@ -62,7 +72,9 @@ impl Inner {
     async fn clock_of(&self, key: &str) -> Result<Created> {
         match self.head("create", key).await? {
             Some((entry, date)) => Ok(Created { store_time: date.unwrap_or(entry.modified) }),
-            None => Err(self.error(StoreErrorKind::Unclear, "create", key, "it was written, but is not there")),
+            None => {
+                Err(self.error(StoreErrorKind::Unclear, "create", key, "it was written, but is not there"))
+            }
         }
     }
 
@@ -71,7 +83,11 @@ impl Inner {
         match call.customize().interceptor(Watch::default()).send().await {
             Ok(_) => Ok(()),
             Err(error) => match judge(&error) {
-                answer if answer.kind == StoreErrorKind::NotFound && !answer.detail.contains("NoSuchBucket") => Ok(()),
+                answer
+                    if answer.kind == StoreErrorKind::NotFound && !answer.detail.contains("NoSuchBucket") =>
+                {
+                    Ok(())
+                }
                 answer => Err(self.fail("delete", key, answer)),
             },
         }

@@ -19,12 +19,22 @@ pub struct ClusterFolder {
 
 impl StoreUrl {
     /// Opens for reading. `cluster` is the folder below this URL; `None` where the URL is that folder.
-    pub async fn open_read(&self, cluster: Option<&str>, options: &S3Options, clock: Arc<dyn Clock>) -> Result<Arc<dyn ReadStore>> {
+    pub async fn open_read(
+        &self,
+        cluster: Option<&str>,
+        options: &S3Options,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<dyn ReadStore>> {
         Ok(self.open(cluster, options, clock).await?)
     }
 
     /// Opens for reading and creating. What is remote is tried again by the default policy.
-    pub async fn open(&self, cluster: Option<&str>, options: &S3Options, clock: Arc<dyn Clock>) -> Result<Arc<dyn CreateStore>> {
+    pub async fn open(
+        &self,
+        cluster: Option<&str>,
+        options: &S3Options,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<dyn CreateStore>> {
         match self {
             Self::File(base) => Ok(Arc::new(local(base, cluster, clock)?)),
             Self::S3 { .. } => Ok(Arc::new(retrying(self.s3(cluster, options).await?))),
@@ -32,7 +42,12 @@ impl StoreUrl {
     }
 
     /// Opens for reading and deleting; for `retain` alone.
-    pub async fn open_delete(&self, cluster: Option<&str>, options: &S3Options, clock: Arc<dyn Clock>) -> Result<Arc<dyn DeleteStore>> {
+    pub async fn open_delete(
+        &self,
+        cluster: Option<&str>,
+        options: &S3Options,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<dyn DeleteStore>> {
         match self {
             Self::File(base) => Ok(Arc::new(local(base, cluster, clock)?)),
             Self::S3 { .. } => Ok(Arc::new(retrying(self.s3(cluster, options).await?))),
@@ -45,8 +60,12 @@ impl StoreUrl {
             crate::store::key::check("open", &self.to_string(), cluster)?;
         }
         match cluster.map_or_else(|| self.clone(), |cluster| self.join(cluster)) {
-            Self::S3 { bucket, prefix } => S3Store::connect(&bucket, &prefix, options, Timeouts::default()).await,
-            Self::File(_) => Err(StoreError::new(StoreErrorKind::Invalid, "open", self.to_string(), "it is no s3 URL")),
+            Self::S3 { bucket, prefix } => {
+                S3Store::connect(&bucket, &prefix, options, Timeouts::default()).await
+            }
+            Self::File(_) => {
+                Err(StoreError::new(StoreErrorKind::Invalid, "open", self.to_string(), "it is no s3 URL"))
+            }
         }
     }
 
@@ -55,7 +74,12 @@ impl StoreUrl {
     pub async fn make_base(&self) -> Result<()> {
         let Some(directory) = self.directory() else { return Ok(()) };
         tokio::fs::create_dir_all(directory).await.map_err(|error| {
-            StoreError::new(StoreErrorKind::Denied, "create", self.to_string(), format!("{error}; make the directory by hand"))
+            StoreError::new(
+                StoreErrorKind::Denied,
+                "create",
+                self.to_string(),
+                format!("{error}; make the directory by hand"),
+            )
         })
     }
 

@@ -62,7 +62,12 @@ async fn clusters_are_the_folders_with_a_charter() {
     assert_eq!(missing.kind, StoreErrorKind::NotFound);
     url.make_base().await.unwrap();
     assert!(url.clusters(&options, clock.clone()).await.unwrap().is_empty());
-    for (cluster, key) in [("prod", "charter/1.json"), ("dev", "charter/1.json"), ("junk", "packs/x"), (".lifeboat", "charter/x")] {
+    for (cluster, key) in [
+        ("prod", "charter/1.json"),
+        ("dev", "charter/1.json"),
+        ("junk", "packs/x"),
+        (".lifeboat", "charter/x"),
+    ] {
         let store = url.open(Some(cluster), &options, clock.clone()).await.unwrap();
         store.create(key, Bytes::from_static(b"x"), sha256(b"x")).await.unwrap();
     }

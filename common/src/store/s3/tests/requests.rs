@@ -6,7 +6,9 @@ use crate::store::options::S3Options;
 use crate::store::s3::S3Store;
 use crate::store::{CreateStore, DeleteStore, ReadStore};
 use aws_sdk_s3::config::SharedHttpClient;
-use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn};
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+};
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use bytes::Bytes;
 use std::sync::{Arc, Mutex};
@@ -62,7 +64,11 @@ async fn a_create_is_conditional_and_carries_our_checksum() {
         "x-amz-checksum-sha256: lpjnuh0yuuixoy7e1uv5/yjd",
     ] {
         let line = line.to_ascii_lowercase();
-        assert!(request.head.contains(&line) || line.starts_with("x-amz-checksum"), "{line} in {}", request.head);
+        assert!(
+            request.head.contains(&line) || line.starts_with("x-amz-checksum"),
+            "{line} in {}",
+            request.head
+        );
     }
     assert!(request.head.contains("x-amz-checksum-sha256: "), "{}", request.head);
     assert!(!request.head.contains("aws-chunked") && !request.head.contains("crc"), "{}", request.head);

@@ -26,6 +26,8 @@ pub(super) enum Reply {
     Endless(Vec<u8>, Vec<u8>),
     /// The connection is closed at once.
     Hangup,
+    /// The body of the request is not read, and nothing is said.
+    Deaf,
 }
 
 impl Reply {
@@ -40,7 +42,8 @@ impl Reply {
 
     /// An error of S3's kind.
     pub(super) fn error(status: &str, code: &str) -> Self {
-        let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>As told</Message></Error>");
+        let body =
+            format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>As told</Message></Error>");
         Self::answer(status, "Content-Type: application/xml\r\n", body.as_bytes())
     }
 }
@@ -85,12 +88,20 @@ impl Server {
     }
 }
 
-async fn serve<F: Fn(&Request) -> Reply>(mut stream: TcpStream, seen: Arc<Mutex<Vec<Request>>>, reply: Arc<F>) {
-    let Some(request) = read(&mut stream).await else { return };
+async fn serve<F: Fn(&Request) -> Reply>(
+    mut stream: TcpStream,
+    seen: Arc<Mutex<Vec<Request>>>,
+    reply: Arc<F>,
+) {
+    let Some(mut request) = read(&mut stream).await else { return };
     let answer = reply(&request);
+    if !matches!(answer, Reply::Deaf) && read_body(&mut stream, &mut request).await.is_none() {
+        return;
+    }
     seen.lock().unwrap().push(request);
     match answer {
         Reply::Hangup => {}
+        Reply::Deaf => tokio::time::sleep(Duration::from_secs(60)).await,
         Reply::Raw(bytes) => {
             let _ = stream.write_all(&bytes).await;
             let _ = stream.shutdown().await;
@@ -118,13 +129,17 @@ async fn read(stream: &mut TcpStream) -> Option<Request> {
     };
     let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
     let first = String::from_utf8_lossy(&bytes[..end]).lines().next()?.to_owned();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).unwrap_or(0);
-    let mut body = bytes.split_off(end);
-    while body.len() < length {
-        let mut buffer = vec![0; 65536];
-        let read = stream.read(&mut buffer).await.ok().filter(|read| *read > 0)?;
-        body.extend_from_slice(&buffer[..read]);
-    }
+    let body = bytes.split_off(end);
     let mut words = first.split(' ');
     Some(Request { method: words.next()?.to_owned(), path: words.next()?.to_owned(), head, body })
+}
+
+async fn read_body(stream: &mut TcpStream, request: &mut Request) -> Option<()> {
+    let length = request.head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+    while request.body.len() < length.unwrap_or(0) {
+        let mut buffer = vec![0; 65536];
+        let read = stream.read(&mut buffer).await.ok().filter(|read| *read > 0)?;
+        request.body.extend_from_slice(&buffer[..read]);
+    }
+    Some(())
 }

@@ -1,9 +1,11 @@
 //! A create whose answer got lost: settled by a look, never guessed.
 
 use super::server::{Reply, Server};
-use super::{discreet, sha256, store};
+use super::{BRISK, discreet, options, sha256, store};
+use crate::store::s3::{S3Store, Timeouts};
 use crate::store::{CreateStore, Result, StoreErrorKind};
 use bytes::Bytes;
+use std::time::{Duration, Instant};
 
 const WRITTEN: &str = "Last-Modified: Wed, 21 Oct 2015 07:27:00 GMT\r\nETag: \"x\"\r\n";
 
@@ -72,7 +74,8 @@ async fn a_clear_refusal_needs_no_look() {
 #[tokio::test]
 async fn when_nobody_answers_it_stays_unclear() {
     let server = Server::start(|_| Reply::Hangup).await;
-    let error = store(&server).await.create("k", Bytes::from_static(b"own"), sha256(b"own")).await.unwrap_err();
+    let error =
+        store(&server).await.create("k", Bytes::from_static(b"own"), sha256(b"own")).await.unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::Unclear);
     assert!(error.detail.contains("could not be found out"), "{error}");
 }
@@ -81,9 +84,30 @@ async fn when_nobody_answers_it_stays_unclear() {
 async fn a_server_without_a_clock_is_asked_for_the_time_of_the_write() {
     let server = Server::start(|request| match request.method.as_str() {
         "PUT" => Reply::Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec()),
-        _ => Reply::Raw(format!("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n{WRITTEN}Connection: close\r\n\r\n").into_bytes()),
+        _ => Reply::Raw(
+            format!("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n{WRITTEN}Connection: close\r\n\r\n")
+                .into_bytes(),
+        ),
     });
     let server = server.await;
     let created = store(&server).await.create("k", Bytes::from_static(b"own"), sha256(b"own")).await.unwrap();
     assert_eq!(created.store_time.to_string(), "2015-10-21T07:27:00Z");
+}
+
+#[tokio::test]
+async fn a_server_that_stops_reading_is_left() {
+    let server = Server::start(|request| match request.method.as_str() {
+        "PUT" => Reply::Deaf,
+        _ => Reply::error("404 Not Found", "NoSuchKey"),
+    });
+    let server = server.await;
+    let (_file, options) = options(&server.endpoint());
+    // By its rate alone, this body may take two minutes.
+    let timeouts = Timeouts { slowest: 128 << 10, ..BRISK };
+    let store = S3Store::connect("bucket", "", &options, timeouts).await.unwrap();
+    let body = Bytes::from(vec![7; 16 << 20]);
+    let start = Instant::now();
+    let error = store.create("k", body.clone(), sha256(&body)).await.unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Unavailable, "{error}");
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }

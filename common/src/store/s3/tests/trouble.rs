@@ -34,7 +34,9 @@ fn page(keys: &[&str], truncated: bool) -> String {
         .iter()
         .map(|key| format!("<Contents><Key>{key}</Key><Size>1</Size><LastModified>2015-10-21T07:28:00.000Z</LastModified></Contents>"))
         .collect();
-    format!("<?xml version=\"1.0\"?><ListBucketResult><IsTruncated>{truncated}</IsTruncated>{contents}</ListBucketResult>")
+    format!(
+        "<?xml version=\"1.0\"?><ListBucketResult><IsTruncated>{truncated}</IsTruncated>{contents}</ListBucketResult>"
+    )
 }
 
 #[tokio::test]
@@ -54,7 +56,9 @@ async fn a_server_that_is_gone_names_the_endpoint() {
 
 #[tokio::test]
 async fn silence_runs_into_a_time_out() {
-    for reply in [Reply::Stall(Vec::new()), Reply::Stall(b"HTTP/1.1 200 OK\r\n".to_vec()), Reply::Stall(head(100))] {
+    for reply in
+        [Reply::Stall(Vec::new()), Reply::Stall(b"HTTP/1.1 200 OK\r\n".to_vec()), Reply::Stall(head(100))]
+    {
         let error = get_from(reply).await;
         assert_eq!(error.kind, StoreErrorKind::Unavailable, "{error}");
     }
@@ -84,7 +88,9 @@ async fn bodies_without_end_are_bounded() {
 #[tokio::test]
 async fn answers_in_memory_are_bounded() {
     for status in ["200 OK", "500 Oops"] {
-        let start = format!("HTTP/1.1 {status}\r\nConnection: close\r\n\r\n<?xml version=\"1.0\"?><ListBucketResult>");
+        let start = format!(
+            "HTTP/1.1 {status}\r\nConnection: close\r\n\r\n<?xml version=\"1.0\"?><ListBucketResult>"
+        );
         let reply = Reply::Endless(start.into_bytes(), b"<a></a>".repeat(10_000));
         let server = Server::start(move |_| reply.clone()).await;
         let error = store(&server).await.list("", None, 10).await.unwrap_err();
@@ -96,21 +102,29 @@ async fn answers_in_memory_are_bounded() {
 async fn refusals_say_what_to_do() {
     let denied = get_from(Reply::error("403 Forbidden", "AccessDenied")).await;
     assert_eq!(denied.kind, StoreErrorKind::Denied);
-    assert!(denied.detail.contains("s3:GetObject") && denied.detail.contains("the credential in "), "{denied}");
+    assert!(
+        denied.detail.contains("s3:GetObject") && denied.detail.contains("the credential in "),
+        "{denied}"
+    );
     let busy = get_from(Reply::error("503 Slow Down\r\nRetry-After: 3", "SlowDown")).await;
     assert_eq!((busy.kind, busy.retry_after), (StoreErrorKind::Throttled, Some(Duration::from_secs(3))));
     let bucket = get_from(Reply::error("404 Not Found", "NoSuchBucket")).await;
     assert_eq!(bucket.kind, StoreErrorKind::NotFound);
     assert!(bucket.detail.contains("create the bucket"), "{bucket}");
-    let broken = get_from(Reply::answer("502 Bad Gateway", "Content-Type: text/html\r\n", b"<html>no</html>")).await;
+    let broken =
+        get_from(Reply::answer("502 Bad Gateway", "Content-Type: text/html\r\n", b"<html>no</html>")).await;
     assert_eq!(broken.kind, StoreErrorKind::Unavailable, "{broken}");
 }
 
 #[tokio::test]
 async fn what_is_no_s3_is_a_protocol_error() {
-    for body in ["", "<html><body>Welcome</body></html>", "{\"json\": true}", "<ListBucketResult><Contents>"] {
+    for body in ["", "<html><body>Welcome</body></html>", "{\"json\": true}", "<ListBucketResult><Contents>"]
+    {
         let answer = list_from(body).await;
-        assert!(answer.as_ref().is_err_and(|error| error.kind == StoreErrorKind::Protocol), "{body}: {answer:?}");
+        assert!(
+            answer.as_ref().is_err_and(|error| error.kind == StoreErrorKind::Protocol),
+            "{body}: {answer:?}"
+        );
     }
 }
 
@@ -119,18 +133,21 @@ async fn listings_that_lie_are_noticed() {
     let good = list_from(&page(&["pre/fix/packs/c", "pre/fix/packs/d"], false)).await;
     assert_eq!(good.unwrap(), 2);
     for (keys, truncated) in [
-        (&["pre/fix/packs/a"][..], false),                                                           // before the start
-        (&["pre/fix/packs/b"], false),                                                               // the start itself
-        (&["pre/fix/packs/d", "pre/fix/packs/c"], false),                                            // out of order
-        (&["pre/fix/packs/c", "pre/fix/packs/c"], false),                                            // twice
-        (&["pre/fix/quilts/c"], false),                                                              // another folder
-        (&["packs/c"], false),                                                                       // outside the prefix
-        (&["pre/fix/packs/c", "pre/fix/packs/d", "pre/fix/packs/e", "pre/fix/packs/f"], false),      // too many
-        (&[], true),                                                                                 // for ever
-        (&["pre/fix/packs/c//d"], true),                                                             // nothing usable, for ever
+        (&["pre/fix/packs/a"][..], false),                // before the start
+        (&["pre/fix/packs/b"], false),                    // the start itself
+        (&["pre/fix/packs/d", "pre/fix/packs/c"], false), // out of order
+        (&["pre/fix/packs/c", "pre/fix/packs/c"], false), // twice
+        (&["pre/fix/quilts/c"], false),                   // another folder
+        (&["packs/c"], false),                            // outside the prefix
+        (&["pre/fix/packs/c", "pre/fix/packs/d", "pre/fix/packs/e", "pre/fix/packs/f"], false), // too many
+        (&[], true),                                      // for ever
+        (&["pre/fix/packs/c//d"], true),                  // nothing usable, for ever
     ] {
         let answer = list_from(&page(keys, truncated)).await;
-        assert!(answer.as_ref().is_err_and(|error| error.kind == StoreErrorKind::Protocol), "{keys:?}: {answer:?}");
+        assert!(
+            answer.as_ref().is_err_and(|error| error.kind == StoreErrorKind::Protocol),
+            "{keys:?}: {answer:?}"
+        );
     }
 }
 

@@ -1,0 +1,146 @@
+//! Makes the corpus of the fuzz targets: one or two small, sound inputs of each kind.
+
+use crate::content::{secret, seed16};
+use crate::write::Files;
+use lifeboat_format::body::Body;
+use lifeboat_format::crypto::derive::DomainKeys;
+use lifeboat_format::id::{Digest, Handle, RunId, ScopeAlias, Sha256, SnapshotId};
+use lifeboat_format::layout;
+use lifeboat_format::pack::Reference;
+use lifeboat_format::send_log::{KnownChunk, KnownPack, LogRoot, SegmentRef, UploadPiece};
+use lifeboat_format::sorted_map::{MapBuilder, PageSink};
+use std::convert::Infallible;
+
+/// Target and input.
+pub(crate) type Corpus = Vec<(&'static str, Vec<u8>)>;
+
+struct Pages(Vec<Vec<u8>>);
+
+impl PageSink for Pages {
+    type Error = Infallible;
+    fn put(&mut self, chunk: &[u8]) -> Result<Reference, Infallible> {
+        self.0.push(chunk.to_vec());
+        Ok(reference(u8::try_from(self.0.len()).unwrap()))
+    }
+}
+
+fn reference(n: u8) -> Reference {
+    Reference {
+        handle: Handle([n % 3; 16]),
+        frame: u32::from(n),
+        offset: 70_000,
+        length: 300,
+        digest: Digest([n; 32]),
+    }
+}
+
+fn cbor<T: minicbor::Encode<()>>(value: &T) -> Vec<u8> {
+    minicbor::to_vec(value).unwrap()
+}
+
+/// The payload of a signed file.
+fn payload(file: &[u8]) -> Vec<u8> {
+    use base64::Engine as _;
+    let envelope: serde_json::Value = serde_json::from_slice(file).unwrap();
+    let text = envelope["payload"].as_str().unwrap();
+    base64::engine::general_purpose::STANDARD.decode(text).unwrap()
+}
+
+pub(crate) fn corpus(files: &Files) -> Corpus {
+    let mut out = Corpus::new();
+    for (prefix, target) in
+        [(layout::CHARTER, "charter"), (layout::MANIFESTS, "manifest"), (layout::RECEIPTS, "receipt")]
+    {
+        let (_, file) = files.iter().rfind(|(k, _)| k.starts_with(prefix)).unwrap();
+        out.extend([(target, file.clone()), (target, payload(file))]);
+    }
+    let of = |prefix: &'static str| {
+        files.iter().filter(move |(k, _)| k.starts_with(prefix)).map(|(_, v)| v.clone())
+    };
+    out.push(("pack_list", of(layout::LISTS).next().unwrap()));
+    out.push(("pack_header", of(layout::PACKS).min_by_key(Vec::len).unwrap()));
+    packs(&mut out);
+    maps(&mut out);
+    logs(&mut out);
+    texts(files, &mut out);
+    out
+}
+
+fn packs(out: &mut Corpus) {
+    out.push(("pack_directory", hex::decode("828300150583001606000000").unwrap()));
+    out.push(("pack_directory", hex::decode("8183001903e81903d800").unwrap()));
+    out.push(("frame", [&[0, 5, 0, 0], &b"hello"[..]].concat()));
+    let packed = zstd::bulk::compress(&[7; 300], 1).unwrap();
+    out.push(("frame", [vec![1, 44, 1, 0], packed].concat()));
+}
+
+fn maps(out: &mut Corpus) {
+    let keys = DomainKeys::new(&secret("dedup"), "objects/a");
+    let mut pages = Pages(Vec::new());
+    let mut map = MapBuilder::new();
+    let many: Vec<Reference> = (0..20).map(reference).collect();
+    map.push(&keys, b"configmap\0a", b"{}", &[], &mut pages).unwrap();
+    map.push(&keys, b"configmap\0b", b"", &many[..3], &mut pages).unwrap();
+    map.push(&keys, b"configmap\0c", b"", &many, &mut pages).unwrap();
+    let root = map.finish(&keys, &mut pages).unwrap().unwrap();
+    out.push(("references", pages.0[0].clone()));
+    out.push(("page", pages.0[1].clone()));
+    // An inner page: [1, packs, [[first key, reference]]].
+    let inner = (
+        1_u8,
+        minicbor::bytes::ByteVec::from(vec![3; 16]),
+        [(minicbor::bytes::ByteVec::from(b"configmap\0a".to_vec()), (0_u8, 1_u8, 2_u8, 3_u8, root.digest))],
+    );
+    out.push(("page", cbor(&inner)));
+    let body = Body {
+        cluster: "prod".to_owned(),
+        id: SnapshotId([1; 16]),
+        domains: vec![lifeboat_format::body::DomainEntry {
+            kind: lifeboat_format::body::DomainKind::Objects,
+            namespace: "a".to_owned(),
+            name: String::new(),
+            alias: Some(ScopeAlias([4; 16])),
+            roots: vec![root],
+            entries: 3,
+            bytes: 1000,
+        }],
+        report: b"{}".to_vec(),
+    };
+    out.push(("body", body.encode()));
+}
+
+fn logs(out: &mut Corpus) {
+    let chunks = vec![
+        KnownChunk { id: lifeboat_format::id::ChunkId(seed16("a")), reference: reference(1) },
+        KnownChunk { id: lifeboat_format::id::ChunkId(seed16("b")), reference: reference(2) },
+    ];
+    let pack = KnownPack {
+        handle: Handle([1; 16]),
+        sha256: Sha256([2; 32]),
+        size: 16 << 20,
+        plain_bytes: 30 << 20,
+        list: Sha256([3; 32]),
+        index: 7,
+        noted: 1_790_000_000,
+        domain: ScopeAlias([4; 16]),
+    };
+    let segment = SegmentRef { sha256: Sha256([5; 32]), key: vec![6; 32], first: chunks[0].id };
+    out.push(("log_segment", cbor(&chunks)));
+    out.push(("log_root", cbor(&LogRoot { packs: vec![pack], segments: vec![segment] })));
+    let piece = UploadPiece { run: RunId([1; 16]), sealed_run_key: vec![9; 40], packs: vec![pack], chunks };
+    out.push(("log_uploads", cbor(&piece)));
+}
+
+fn texts(files: &Files, out: &mut Corpus) {
+    let names: std::collections::BTreeMap<&str, &String> =
+        files.keys().map(|k| (k.split('/').next().unwrap(), k)).collect();
+    out.extend(names.values().map(|k| ("layout", k.as_bytes().to_vec())));
+    let hash = Sha256([0xab; 32]);
+    let more = [layout::forgotten(3, &hash), layout::lost(&hash), layout::pending(7)];
+    out.extend(more.map(|k| ("layout", k.into_bytes())));
+    out.push(("identity", std::fs::read(crate::folder().join("identity.txt")).unwrap()));
+    let document = hex::decode("302e020100300506032b657004220420").unwrap();
+    let pem = lifeboat_format::crypto::sign::SigningKey::to_pem(&[document, vec![1; 32]].concat());
+    out.push(("identity", pem.as_bytes().to_vec()));
+    out.push(("identity", crate::content::signing_key("owner").verify_key().to_string().into_bytes()));
+}

@@ -1,0 +1,10 @@
+//! Pulls of real repositories in memory into a vault on disk: what is new, what is damaged, what is hostile, and what
+//! crashes. One binary, so that the fixtures are built once.
+
+mod crashes;
+mod damage;
+mod disk;
+mod fixture;
+mod hostile;
+mod plain;
+mod service;
