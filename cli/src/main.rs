@@ -17,7 +17,8 @@ mod yaml;
 
 use clap::{Parser, Subcommand};
 use commands::{
-    adopt, cat, completions, extract, find, init, keygen, ls, probe, report, restore, rotate, snapshots, verify,
+    adopt, cat, completions, extract, find, init, keygen, ls, probe, report, restore, rotate, snapshots,
+    verify,
 };
 use context::Context;
 use lifeboat_common::config::ConfigError;
@@ -136,7 +137,8 @@ mod tests {
     #[test]
     fn a_cause_is_told_once() {
         let path = std::path::Path::new("/nonexistent/repository.toml");
-        let error = lifeboat_common::config::load::<lifeboat_common::config::RepositoryConfig>(path).unwrap_err();
+        let error =
+            lifeboat_common::config::load::<lifeboat_common::config::RepositoryConfig>(path).unwrap_err();
         let text = told_once(&anyhow::Error::new(error).context("While loading"));
         assert_eq!(text.matches("No such file").count(), 1, "{text}");
         assert!(text.starts_with("While loading: Cannot read"), "{text}");

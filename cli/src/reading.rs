@@ -6,7 +6,9 @@ use crate::context::Context;
 use crate::seen;
 use anyhow::{Context as _, Result};
 use lifeboat_common::exit::UsageError;
-use lifeboat_common::reader::{Keyring, Link, ObjectPath, OpenSnapshot, Repository, Snapshot, SnapshotList, parse_object_path};
+use lifeboat_common::reader::{
+    Keyring, Link, ObjectPath, OpenSnapshot, Repository, Snapshot, SnapshotList, parse_object_path,
+};
 use lifeboat_format::crypto::open::Identities;
 use lifeboat_format::manifest::Coverage;
 use std::sync::Arc;
@@ -75,7 +77,12 @@ impl Reading {
         }
         let anomalies = &self.list.anomalies;
         for anomaly in anomalies.iter().take(ANOMALIES_SHOWN) {
-            tracing::warn!("{} is {}: {}", anomaly.key.escape_debug(), anomaly.kind.reason(), anomaly.why.escape_debug());
+            tracing::warn!(
+                "{} is {}: {}",
+                anomaly.key.escape_debug(),
+                anomaly.kind.reason(),
+                anomaly.why.escape_debug()
+            );
         }
         if anomalies.len() > ANOMALIES_SHOWN {
             tracing::warn!("… and {} more; `lifeboat verify` lists them", anomalies.len() - ANOMALIES_SHOWN);
@@ -100,7 +107,8 @@ impl Reading {
             return warned(open?);
         }
         // Newer ones may cover what is asked for, though not everything.
-        let newer: Vec<&Snapshot> = self.list.kept().rev().take_while(|s| s.manifest.seq > snapshot.manifest.seq).collect();
+        let newer: Vec<&Snapshot> =
+            self.list.kept().rev().take_while(|s| s.manifest.seq > snapshot.manifest.seq).collect();
         for candidate in newer {
             if candidate.manifest.coverage != Coverage::Partial {
                 continue;
@@ -122,7 +130,19 @@ fn warned(open: OpenSnapshot) -> Result<OpenSnapshot> {
         tracing::warn!("Snapshot {} is sound, but a manifest before it is missing or damaged", open.seq());
     }
     if snapshot.fate != lifeboat_common::reader::Fate::Kept {
-        tracing::warn!("Snapshot {} was {} by the retention; parts of it may be gone", open.seq(), snapshot.fate.word());
+        tracing::warn!(
+            "Snapshot {} was {} by the retention; parts of it may be gone",
+            open.seq(),
+            snapshot.fate.word()
+        );
+    }
+    if !snapshot.manifest.features.is_empty() {
+        let features = snapshot.manifest.features.join(", ");
+        tracing::warn!(
+            "Snapshot {} uses features that this version does not know: {}",
+            open.seq(),
+            features.escape_debug()
+        );
     }
     for problem in open.problems() {
         tracing::warn!("{problem}");
@@ -137,8 +157,12 @@ pub(crate) fn object_paths(paths: &[String]) -> Result<Vec<ObjectPath>> {
             return Ok(ObjectPath::default());
         }
         let parsed = parse_object_path(path);
-        parsed.ok_or_else(|| anyhow::Error::new(UsageError::new(format!("'{}' is no path in a snapshot", path.escape_debug()))))
+        parsed.ok_or_else(|| {
+            anyhow::Error::new(UsageError::new(format!("'{}' is no path in a snapshot", path.escape_debug())))
+        })
     };
     let all: Result<Vec<_>> = paths.iter().map(parse).collect();
-    all.context("Paths are objects/<namespace|_cluster>/<kind.group>/<name>.yaml, as `lifeboat ls` prints them")
+    all.context(
+        "Paths are objects/<namespace|_cluster>/<kind.group>/<name>.yaml, as `lifeboat ls` prints them",
+    )
 }

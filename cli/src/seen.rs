@@ -67,7 +67,8 @@ pub(crate) fn compare(folder: &Path, vault: &str, newest: Option<&Receipt>) -> R
 fn read(path: &Path) -> Result<Seen> {
     let empty = || Seen { schema: SCHEMA.to_owned(), vaults: BTreeMap::new() };
     match std::fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged; move it away", path.display())),
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .with_context(|| format!("{} is damaged; move it away", path.display())),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(empty()),
         Err(e) => Err(e).with_context(|| format!("cannot read {}", path.display())),
     }

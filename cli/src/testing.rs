@@ -18,7 +18,7 @@ impl OnDisk {
     pub(crate) fn of(repository: &TestRepository) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let identity = dir.path().join("identity.txt");
-        lifeboat_common::keys::write_new(&identity, repository.identity.as_bytes(), lifeboat_common::keys::Readers::OwnerOnly).unwrap();
+        lifeboat_common::keys::write_new(&identity, repository.identity.as_bytes()).unwrap();
         let disk = Self { dir, identity };
         disk.write(repository);
         disk
@@ -48,7 +48,11 @@ impl OnDisk {
         self.with_identity(args, &self.identity).await
     }
 
-    pub(crate) async fn with_identity(&self, args: &[&str], identity: &Path) -> (anyhow::Result<Exit>, String) {
+    pub(crate) async fn with_identity(
+        &self,
+        args: &[&str],
+        identity: &Path,
+    ) -> (anyhow::Result<Exit>, String) {
         let mut all: Vec<String> = args.iter().map(|a| (*a).to_owned()).collect();
         all.extend(["--identity".to_owned(), identity.display().to_string()]);
         self.bare(&all).await
@@ -57,7 +61,8 @@ impl OnDisk {
     /// Runs `lifeboat ARGS --repo …`.
     pub(crate) async fn bare<S: AsRef<str>>(&self, args: &[S]) -> (anyhow::Result<Exit>, String) {
         let url = self.url();
-        let line = ["lifeboat"].into_iter().chain(args.iter().map(AsRef::as_ref)).chain(["--repo", url.as_str()]);
+        let line =
+            ["lifeboat"].into_iter().chain(args.iter().map(AsRef::as_ref)).chain(["--repo", url.as_str()]);
         let cli = Cli::try_parse_from(line).unwrap();
         let mut out = Vec::new();
         let exit = run(cli.command, &mut Context::new(&mut out, Color::Never)).await;

@@ -148,17 +148,23 @@ fn scalar(text: &str, out: &mut String) {
 /// Whether a string can stand without quotes and be nothing else in any YAML.
 fn is_plain(text: &str) -> bool {
     let begins = |c: char| c.is_ascii_alphabetic() || c == '/';
-    let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | '+' | '@' | '=' | ' ' | ',' | '(' | ')');
+    let inside = |c: char| {
+        c.is_ascii_alphanumeric()
+            || matches!(c, '/' | '.' | '-' | '_' | '+' | '@' | '=' | ' ' | ',' | '(' | ')')
+    };
     if !text.starts_with(begins) || text.ends_with(' ') || text.len() > KEY_MAX {
         return false;
     }
     // A colon is plain only before something that is no space.
-    let colons = text.match_indices(':').all(|(i, _)| text[i + 1..].starts_with(|c: char| c.is_ascii_alphanumeric() || c == '/'));
+    let colons = text
+        .match_indices(':')
+        .all(|(i, _)| text[i + 1..].starts_with(|c: char| c.is_ascii_alphanumeric() || c == '/'));
     if !colons || !text.chars().all(|c| inside(c) || c == ':') {
         return false;
     }
     let lower = text.to_ascii_lowercase();
-    !["y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf", "infinity"].contains(&lower.as_str())
+    !["y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf", "infinity"]
+        .contains(&lower.as_str())
 }
 
 fn quoted(text: &str, out: &mut String) {
@@ -187,7 +193,9 @@ fn is_printable(c: char) -> bool {
 
 /// Whether a text of several lines can be written line by line.
 fn fits_literal(text: &str) -> bool {
-    let Some(inner) = text.strip_suffix('\n').or(Some(text)).filter(|t| t.contains('\n') || t.len() < text.len()) else {
+    let Some(inner) =
+        text.strip_suffix('\n').or(Some(text)).filter(|t| t.contains('\n') || t.len() < text.len())
+    else {
         return false;
     };
     let blank_line = |line: &str| !line.is_empty() && line.trim_matches([' ', '\t']).is_empty();

@@ -15,7 +15,9 @@ use lifeboat_format::crypto::seal::{self, Recipient};
 use lifeboat_format::crypto::sign::{SigningKey, VerifyKey};
 use lifeboat_format::epoch::seal_epoch;
 use lifeboat_format::id::{ClusterName, Handle, RunId, Sha256, SnapshotId};
-use lifeboat_format::manifest::{Bitmap, Counts, Coverage, Manifest, PackSet, RunResult, SCHEMA as MANIFEST_SCHEMA};
+use lifeboat_format::manifest::{
+    Bitmap, Counts, Coverage, Manifest, PackSet, RunResult, SCHEMA as MANIFEST_SCHEMA,
+};
 use lifeboat_format::pack::{PackBuilder, Reference, SealedPack};
 use lifeboat_format::pack_list::{PackEntry, PackList};
 use lifeboat_format::receipt::{Receipt, SCHEMA as RECEIPT_SCHEMA};
@@ -44,6 +46,9 @@ pub struct TestRepository {
     next_seq: u64,
 }
 
+/// A domain's entries: values by key.
+pub type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
+
 /// What a snapshot is to hold.
 #[derive(Debug, Clone)]
 pub struct SnapshotBuilder {
@@ -52,7 +57,7 @@ pub struct SnapshotBuilder {
     /// The run report, JSON.
     pub report: Vec<u8>,
     /// Entries by domain: kind, namespace, name of the volume.
-    pub domains: BTreeMap<(DomainKind, String, String), BTreeMap<Vec<u8>, Vec<u8>>>,
+    pub domains: BTreeMap<(DomainKind, String, String), Entries>,
 }
 
 /// A snapshot as it was stored.
@@ -80,11 +85,16 @@ pub fn signing_key() -> SigningKey {
     SigningKey::from_pkcs8(&SigningKey::generate()).expect("a generated key is one")
 }
 
+/// An identity file that opens nothing of any repository.
+#[must_use]
+pub fn stranger_file() -> String {
+    String::from_utf8(EpochIdentity::generate().to_file().to_vec()).expect("an age identity is text")
+}
+
 /// Identities that open nothing of any repository.
 #[must_use]
 pub fn stranger() -> Arc<Identities> {
-    let text = String::from_utf8(EpochIdentity::generate().to_file().to_vec()).expect("an age identity is text");
-    Arc::new(identity_file(&text).expect("a generated identity is one").identities)
+    Arc::new(identity_file(&stranger_file()).expect("a generated identity is one").identities)
 }
 
 impl Default for TestRepository {
@@ -119,7 +129,12 @@ impl TestRepository {
             threshold: 1,
             agents: vec![AgentKey { key: agent.verify_key(), from: None, until: None }],
             receipt_key: receipt_key.verify_key(),
-            epochs: vec![Epoch { n: 1, recipient: epoch.recipient(), created: now, sealed_sha256: vec![sealed_sha256] }],
+            epochs: vec![Epoch {
+                n: 1,
+                recipient: epoch.recipient(),
+                created: now,
+                sealed_sha256: vec![sealed_sha256],
+            }],
             dedup_generation: 1,
             policy: Policy::default(),
             chunking: ChunkSizes::default(),
@@ -240,7 +255,14 @@ impl TestRepository {
         self.store.put(&layout::manifest(seq), manifest.sign(&self.agent));
         self.next_seq += 1;
         self.head = Some(sha256);
-        Committed { seq, manifest, sha256, list: layout::list(&list_sha256), body_pack: body_key, packs: by_domain }
+        Committed {
+            seq,
+            manifest,
+            sha256,
+            list: layout::list(&list_sha256),
+            body_pack: body_key,
+            packs: by_domain,
+        }
     }
 
     fn manifest(&self, snapshot: &SnapshotBuilder, id: SnapshotId) -> Manifest {
@@ -312,7 +334,13 @@ impl Default for SnapshotBuilder {
 impl SnapshotBuilder {
     /// Adds an object; `secret` goes to its namespace's Secrets, and what has no namespace to the cluster's objects.
     #[must_use]
-    pub fn object(self, namespace: Option<&str>, kind_group: &str, name: &str, json: impl Into<Vec<u8>>) -> Self {
+    pub fn object(
+        self,
+        namespace: Option<&str>,
+        kind_group: &str,
+        name: &str,
+        json: impl Into<Vec<u8>>,
+    ) -> Self {
         let kind = match (namespace, kind_group) {
             (None, _) => DomainKind::Cluster,
             (_, "secret") => DomainKind::Secrets,
@@ -323,7 +351,13 @@ impl SnapshotBuilder {
 
     /// Adds any entry, sound or not.
     #[must_use]
-    pub fn entry(mut self, kind: DomainKind, namespace: &str, key: Vec<u8>, value: impl Into<Vec<u8>>) -> Self {
+    pub fn entry(
+        mut self,
+        kind: DomainKind,
+        namespace: &str,
+        key: Vec<u8>,
+        value: impl Into<Vec<u8>>,
+    ) -> Self {
         let domain = self.domains.entry((kind, namespace.to_owned(), String::new())).or_default();
         domain.insert(key, value.into());
         self
@@ -359,13 +393,14 @@ impl Run {
         kind: DomainKind,
         namespace: &str,
         name: &str,
-        entries: &BTreeMap<Vec<u8>, Vec<u8>>,
+        entries: &Entries,
     ) -> (DomainEntry, Vec<SealedPack>) {
         let keys = DomainKeys::new(dedup, &domain_name(kind, namespace, name));
         let mut sink = Sink { run: self, open: self.builder(), sealed: Vec::new() };
         let mut map = MapBuilder::new();
         for (key, value) in entries {
-            let chunks = if value.len() > limits::INLINE_MAX { value.chunks(CHUNK).collect() } else { Vec::new() };
+            let chunks =
+                if value.len() > limits::INLINE_MAX { value.chunks(CHUNK).collect() } else { Vec::new() };
             let references: Vec<Reference> = chunks.iter().map(|c| infallible(sink.put(c))).collect();
             let inline: &[u8] = if references.is_empty() { value } else { &[] };
             infallible(map.push(&keys, key, inline, &references, &mut sink));

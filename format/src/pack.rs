@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn neither_size_nor_directory_shows_how_long_the_chunks_are() {
         let seen = |len: usize| {
-            let (pack, _) = build(&[vec![7; 3], (0..len).map(|i| (i * i >> 3) as u8).collect()]);
+            let (pack, _) = build(&[vec![7; 3], (0..len).map(|i| ((i * i) >> 3).to_le_bytes()[0]).collect()]);
             let directory = pack.bytes[pack.bytes.len() - 4..].to_vec();
             (pack.bytes.len(), directory)
         };

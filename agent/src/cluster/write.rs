@@ -204,32 +204,4 @@ impl Writer {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pods() -> KindPath {
-        KindPath { group: String::new(), version: "v1".into(), plural: "pods".into(), namespaced: true }
-    }
-
-    #[test]
-    fn urls_are_built_and_hostile_names_refused() {
-        assert_eq!(pods().object(Some("a"), "b").unwrap(), "/api/v1/namespaces/a/pods/b");
-        for name in ["", ".", "..", "a/b", "a%2fb"] {
-            assert_eq!(pods().object(Some("a"), name), None, "{name:?}");
-        }
-        for namespace in ["", "..", "a/b", "a?b", "a#b", "ä"] {
-            assert_eq!(pods().collection(Some(namespace)), None, "{namespace:?}");
-        }
-        assert_eq!(pods().collection(None), None);
-        let roles = KindPath {
-            group: "rbac.authorization.k8s.io".into(),
-            version: "v1".into(),
-            plural: "clusterroles".into(),
-            namespaced: false,
-        };
-        assert_eq!(
-            roles.object(None, "system:a b?").unwrap(),
-            "/apis/rbac.authorization.k8s.io/v1/clusterroles/system:a%20b%3F"
-        );
-    }
-}
+mod tests;

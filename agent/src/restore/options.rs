@@ -28,7 +28,7 @@ pub struct RestoreOptions {
 pub struct Waits {
     pub definition: Duration,
     pub namespace: Duration,
-    /// For the Service behind a webhook or API service, all of them together.
+    /// For the Service behind a webhook or API service.
     pub endpoints: Duration,
 }
 

@@ -22,6 +22,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Why an object that nobody asked for is left out.
 pub(super) const NOT_SELECTED: &str = "not in the selection";
 
+/// The longest text about one object.
+const MAX_TEXT: usize = 2_000;
+
 /// A plan, ready to be shown and applied.
 #[derive(Debug)]
 pub struct RestorePlan {
@@ -89,7 +92,7 @@ pub struct Named {
 
 impl Named {
     pub(super) fn new(object: &ObjectKey, text: impl Into<String>) -> Self {
-        Self { object: object.to_string(), text: text.into() }
+        Self { object: object.to_string(), text: crate::cluster::text::clean(&text.into(), MAX_TEXT) }
     }
 }
 

@@ -53,6 +53,14 @@ struct ManagedFields {
     subresource: String,
 }
 
+impl OwnerReference {
+    /// Whether every part is as short as the API server would have it.
+    #[must_use]
+    pub fn is_bounded(&self, max: usize) -> bool {
+        [&self.api_version, &self.kind, &self.name, &self.uid].iter().all(|part| part.len() <= max)
+    }
+}
+
 impl Meta {
     #[must_use]
     pub fn annotation(&self, key: &str) -> Option<&str> {
@@ -222,12 +230,14 @@ fn manager(meta: &Meta) -> Option<ObjectKey> {
     {
         let name = meta.label(&format!("{group}/name"));
         let namespace = meta.label(&format!("{group}/namespace"));
-        if let (Some(name), Some(namespace)) = (name, namespace) {
+        if let (Some(name), Some(namespace)) = (name, namespace)
+            && name.len().max(namespace.len()) <= 253
+        {
             return Some(key(group, kind, Some(namespace), name));
         }
     }
     let tracked = meta.annotation("argocd.argoproj.io/tracking-id").and_then(|id| id.split(':').next());
-    let app = tracked.or_else(|| meta.label("argocd.argoproj.io/instance"))?;
+    let app = tracked.or_else(|| meta.label("argocd.argoproj.io/instance")).filter(|app| app.len() <= 253)?;
     // An application of another namespace than Argo CD's own is tracked as `namespace_name`.
     let (namespace, name) = match app.split_once('_') {
         Some((namespace, name)) => (Some(namespace), name),

@@ -14,8 +14,12 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-/// The largest document that is read. An API server's own limit is a tenth of it.
-const MAX_BODY: usize = 16 << 20;
+/// The largest document that is looked at. An API server takes no request above 3 MiB.
+const MAX_BODY: usize = 6 << 20;
+/// The largest document that is searched for references: opened whole, it is ten times its size.
+const MAX_SEARCHED: usize = 2 << 20;
+/// Names and uids are never longer.
+const MAX_NAME: usize = 253;
 /// Notes beyond this many are only counted.
 const MAX_NOTES: usize = 10_000;
 
@@ -172,7 +176,7 @@ impl Scan {
         for note in notes {
             self.note(key, note);
         }
-        let doc = match has_refs(&key.kind) {
+        let doc = match has_refs(&key.kind) && object.body.len() <= MAX_SEARCHED {
             true => serde_json::from_slice(&object.body).unwrap_or(Value::Null),
             false => Value::Null,
         };
@@ -183,7 +187,7 @@ impl Scan {
         let fact = self.facts.get_mut(index);
         fact.manager = manager;
         fact.applied = meta.was_applied();
-        fact.uid = meta.uid.into();
+        fact.uid = Some(meta.uid).filter(|uid| uid.len() <= MAX_NAME).unwrap_or_default().into();
         fact.owners = kept_owners(key, meta.owner_references);
         if key.namespace.is_none() {
             self.defines.extend(refs.defines.clone().map(|kind| (index, kind)));
@@ -248,6 +252,7 @@ fn kept_owners(
     let is_claim = key.kind.is("", "PersistentVolumeClaim");
     owners
         .into_iter()
+        .filter(|owner| owner.is_bounded(MAX_NAME))
         .filter(|owner| !(is_claim && matches!(owner.kind.as_str(), "Pod" | "StatefulSet")))
         .take(64)
         .collect()

@@ -276,7 +276,11 @@ fn report(
         context.line(format!("  2. Add it to {dir}/agent-secret.yaml (its first lines say how)."))?;
     }
     context.line(format!("  3. kubectl apply -f {dir}/agent-secret.yaml, and start the agent anew."))?;
-    context.line("  4. Compare the manifest above with what `lifeboat-replicator status` says is newest.")
+    if adopted.head.is_some() {
+        context
+            .line("  4. Compare the manifest above with what `lifeboat-replicator status` says is newest.")?;
+    }
+    Ok(())
 }
 
 /// So that nobody adopts at a number that was mistyped.

@@ -26,7 +26,9 @@ impl Output {
 
     pub(crate) fn write(self, json: &[u8]) -> Result<Vec<u8>> {
         match self {
-            Self::Yaml => Ok(yaml::from_json(json).context("it is not JSON; --output json gives it as it is")?.into_bytes()),
+            Self::Yaml => Ok(yaml::from_json(json)
+                .context("it is not JSON; --output json gives it as it is")?
+                .into_bytes()),
             Self::Json => Ok(json.to_vec()),
         }
     }
@@ -63,7 +65,11 @@ pub(crate) async fn run(args: &CatArgs, context: &mut Context<'_>) -> Result<Exi
             bail!("'{given}' is a folder; `lifeboat ls {} {given}` lists it", args.snapshot);
         }
         let Some(stored) = open.find(path).await? else {
-            bail!("Snapshot {} has no '{given}'; `lifeboat ls {}` lists what it has", open.seq(), args.snapshot);
+            bail!(
+                "Snapshot {} has no '{given}'; `lifeboat ls {}` lists what it has",
+                open.seq(),
+                args.snapshot
+            );
         };
         let text = args.output.write(&stored.json).with_context(|| format!("Cannot show {given}"))?;
         if i > 0 && args.output == Output::Yaml {

@@ -72,15 +72,22 @@ pub(crate) async fn run(args: &ExtractArgs, context: &mut Context<'_>) -> Result
     let reading = Reading::open(&args.repo, Trust::Required, context).await?;
     let open = reading.open_snapshot(&args.snapshot, &paths).await?;
     let tree = Arc::new(Tree::open(&args.to)?);
-    let total = paths.is_empty().then(|| open.domains().iter().filter(|d| d.has_objects()).map(|d| d.entries).sum());
+    let total =
+        paths.is_empty().then(|| open.domains().iter().filter(|d| d.has_objects()).map(|d| d.entries).sum());
     let progress = Progress::new(Mode::choose(args.json), "Extracting", Unit::Items, total);
-    let mut outcome = Outcome { schema: "lifeboat/extract/1", seq: open.seq(), to: args.to.clone(), ..Outcome::default() };
+    let mut outcome =
+        Outcome { schema: "lifeboat/extract/1", seq: open.seq(), to: args.to.clone(), ..Outcome::default() };
     let whole = [ObjectPath::default()];
     for (i, path) in if paths.is_empty() { whole.iter() } else { paths.iter() }.enumerate() {
         let found = extract(&open, path, args.output, &tree, &progress, &mut outcome).await?;
         if let Some(given) = args.paths.get(i).filter(|_| !found) {
             progress.finish();
-            bail!("Snapshot {} has no '{}'; `lifeboat ls {}` lists what it has", open.seq(), printable(given), args.snapshot);
+            bail!(
+                "Snapshot {} has no '{}'; `lifeboat ls {}` lists what it has",
+                open.seq(),
+                printable(given),
+                args.snapshot
+            );
         }
     }
     progress.finish();
@@ -150,11 +157,18 @@ async fn write(tree: &Arc<Tree>, output: Output, stored: Stored) -> Result<Resul
 fn volumes_left_out(open: &OpenSnapshot) {
     let volumes = open.domains().iter().filter(|d| !d.has_objects()).count();
     if volumes > 0 {
-        tracing::warn!("{volumes} volumes of the snapshot are not extracted: this version extracts objects only");
+        tracing::warn!(
+            "{volumes} volumes of the snapshot are not extracted: this version extracts objects only"
+        );
     }
 }
 
-fn finish(args: &ExtractArgs, mut outcome: Outcome, problems: usize, context: &mut Context<'_>) -> Result<Exit> {
+fn finish(
+    args: &ExtractArgs,
+    mut outcome: Outcome,
+    problems: usize,
+    context: &mut Context<'_>,
+) -> Result<Exit> {
     outcome.left_alone.sort();
     outcome.failed.sort();
     if args.json {
@@ -172,7 +186,10 @@ fn finish(args: &ExtractArgs, mut outcome: Outcome, problems: usize, context: &m
             n => format!(", {n} failed"),
         };
         let to = args.to.display();
-        context.line(format!("{} objects of snapshot {} written to {to}{existing}{failed}", outcome.written, outcome.seq))?;
+        context.line(format!(
+            "{} objects of snapshot {} written to {to}{existing}{failed}",
+            outcome.written, outcome.seq
+        ))?;
     }
     Ok(if !outcome.failed.is_empty() || problems > 0 {
         Exit::Failed
@@ -182,3 +199,6 @@ fn finish(args: &ExtractArgs, mut outcome: Outcome, problems: usize, context: &m
         Exit::Done
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,16 +73,30 @@ pub(crate) async fn run(args: &LsArgs, context: &mut Context<'_>) -> Result<Exit
     for (i, path) in if named { paths.iter() } else { top.iter() }.enumerate() {
         let given = args.paths.get(i).map_or("", String::as_str);
         let is_top = path.namespace.is_none() && !given.trim_start_matches("./").starts_with("objects");
-        let found = if args.recursive { below(&open, path, &mut failed).await } else { level(&open, path, is_top, &mut failed).await? };
-        if found.is_empty() && named {
-            bail!("Snapshot {} has no '{}'; `lifeboat ls {}` lists what it has", open.seq(), printable(given), args.snapshot);
+        let found = if args.recursive {
+            below(&open, path, &mut failed).await
+        } else {
+            level(&open, path, is_top, &mut failed).await
+        };
+        if found.is_empty() && named && failed == 0 {
+            bail!(
+                "Snapshot {} has no '{}'; `lifeboat ls {}` lists what it has",
+                open.seq(),
+                printable(given),
+                args.snapshot
+            );
         }
         all.extend(found);
     }
     all.sort();
     all.dedup();
     if args.json {
-        context.json(&Document { schema: "lifeboat/ls/1", seq: open.seq(), verified: reading.verified, items: all })?;
+        context.json(&Document {
+            schema: "lifeboat/ls/1",
+            seq: open.seq(),
+            verified: reading.verified,
+            items: all,
+        })?;
     } else {
         print(&all, args.long, context)?;
     }
@@ -90,7 +104,7 @@ pub(crate) async fn run(args: &LsArgs, context: &mut Context<'_>) -> Result<Exit
 }
 
 /// What stands directly in a folder.
-async fn level(open: &OpenSnapshot, path: &ObjectPath, is_top: bool, failed: &mut u64) -> Result<Vec<Item>> {
+async fn level(open: &OpenSnapshot, path: &ObjectPath, is_top: bool, failed: &mut u64) -> Vec<Item> {
     let folder = |path: String| Item { path, size: None, entries: None };
     let mut items = Vec::new();
     match (&path.namespace, &path.kind_group) {
@@ -110,12 +124,14 @@ async fn level(open: &OpenSnapshot, path: &ObjectPath, is_top: bool, failed: &mu
         }
         (Some(namespace), None) => {
             let name = namespace.as_deref().unwrap_or("_cluster");
-            let kinds = open.kinds(namespace).await?;
+            let (kinds, errors) = open.kinds(namespace).await;
+            errors.iter().for_each(|e| tracing::error!("{e}"));
+            *failed += errors.len() as u64;
             items.extend(kinds.iter().map(|kind| folder(format!("objects/{name}/{kind}/"))));
         }
-        (Some(_), Some(_)) => return Ok(below(open, path, failed).await),
+        (Some(_), Some(_)) => return below(open, path, failed).await,
     }
-    Ok(items)
+    items
 }
 
 /// Every object at or below a path; what cannot be read is said and counted.

@@ -37,7 +37,8 @@ pub(crate) async fn run(args: &ReportArgs, context: &mut Context<'_>) -> Result<
     let reading = Reading::open(&args.repo, Trust::Required, context).await?;
     let open = reading.open_snapshot(&args.snapshot, &[]).await?;
     if args.json {
-        let report: &RawValue = serde_json::from_slice(open.report()).context("The run report is not JSON")?;
+        let report: &RawValue =
+            serde_json::from_slice(open.report()).context("The run report is not JSON")?;
         context.line(report.get())?;
         return Ok(Exit::Done);
     }
@@ -59,7 +60,8 @@ fn print(open: &OpenSnapshot, report: &Report, context: &mut Context<'_>) -> Res
         context.line(format!("Failed: {}", printable(failure)))?;
     }
     context.line("")?;
-    let mut table = Table::new(&["KIND", "STORED", "EXCLUDED", "DERIVED", "SKIPPED", "MISSED"], &[1, 2, 3, 4, 5]);
+    let mut table =
+        Table::new(&["KIND", "STORED", "EXCLUDED", "DERIVED", "SKIPPED", "MISSED"], &[1, 2, 3, 4, 5]);
     let total = ("total".to_owned(), report.total);
     for (kind, c) in report.kinds.iter().map(|(k, c)| (k.clone(), *c)).chain([total]) {
         let counts = [c.stored, c.excluded, c.derived, c.skipped, c.missed].map(|n| n.to_string());

@@ -11,7 +11,8 @@ use anyhow::{Context as _, Result};
 use lifeboat_agent::cluster::{Cluster, ConnectOptions};
 use lifeboat_agent::restore::order::Phase;
 use lifeboat_agent::restore::{
-    ClusterScope, Event, Hooks, LabelSelector, NamespaceMap, RestoreOptions, RestorePlan, RestoreReport, Selection, apply, plan,
+    ClusterScope, Event, Hooks, LabelSelector, NamespaceMap, RestoreOptions, RestorePlan, RestoreReport,
+    Selection, apply, plan,
 };
 use lifeboat_common::exit::{Exit, UsageError};
 use lifeboat_common::progress::{Mode, Progress, Unit};
@@ -130,9 +131,10 @@ enum Scope {
 
 pub(crate) async fn run(args: &RestoreArgs, context: &mut Context<'_>) -> Result<Exit> {
     let mut options = args.options()?;
-    let journals = args.state.clone().or_else(|| state_folder().map(|s| s.join("restore"))).ok_or_else(|| {
-        UsageError::new("There is no home folder to remember an interrupted restore in; add --state DIR")
-    })?;
+    let journals =
+        args.state.clone().or_else(|| state_folder().map(|s| s.join("restore"))).ok_or_else(|| {
+            UsageError::new("There is no home folder to remember an interrupted restore in; add --state DIR")
+        })?;
     let reading = Reading::open(&args.repo, Trust::Required, context).await?;
     let open = reading.open_snapshot(&args.snapshot, &[]).await?;
     options.snapshot = open.snapshot().manifest.id.to_hex();
@@ -166,7 +168,8 @@ pub(crate) async fn run(args: &RestoreArgs, context: &mut Context<'_>) -> Result
 impl RestoreArgs {
     fn options(&self) -> Result<RestoreOptions> {
         let usage = |e: &dyn std::fmt::Display| UsageError::new(e.to_string());
-        let labels = self.select.selector.as_deref().map(LabelSelector::parse).transpose().map_err(|e| usage(&e))?;
+        let labels =
+            self.select.selector.as_deref().map(LabelSelector::parse).transpose().map_err(|e| usage(&e))?;
         let selection = Selection {
             namespaces: self.select.namespace.clone(),
             exclude_namespaces: self.select.exclude_namespace.clone(),
@@ -204,9 +207,16 @@ fn show_report(args: &RestoreArgs, report: &RestoreReport, context: &mut Context
 fn confirmed(plan: &RestorePlan) -> Result<bool> {
     let (stdin, mut stderr) = (std::io::stdin(), std::io::stderr());
     if !stdin.is_terminal() {
-        return Err(UsageError::new("There is no terminal to ask on; look at the plan with --dry-run, then add --yes").into());
+        return Err(UsageError::new(
+            "There is no terminal to ask on; look at the plan with --dry-run, then add --yes",
+        )
+        .into());
     }
-    write!(stderr, "Create {} objects in {}? Type yes to go on: ", plan.summary.objects, plan.summary.server)?;
+    write!(
+        stderr,
+        "Create {} objects in {}? Type yes to go on: ",
+        plan.summary.objects, plan.summary.server
+    )?;
     stderr.flush()?;
     let mut answer = String::new();
     stdin.lock().read_line(&mut answer)?;
@@ -223,7 +233,11 @@ fn exit_of(report: &RestoreReport) -> Exit {
 
 /// A plan with findings needs a look.
 fn exit_of_plan(plan: &RestorePlan) -> Exit {
-    if plan.summary.findings.is_empty() && plan.summary.dropped.is_empty() { Exit::Done } else { Exit::Partial }
+    if plan.summary.findings.is_empty() && plan.summary.dropped.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Partial
+    }
 }
 
 /// One bar over all objects, named after the step at hand.
@@ -247,7 +261,9 @@ impl Shown {
                     self.bar.say(&format!("{}: {objects} objects", phase.title()));
                 }
             }
-            Event::Finishing(objects) => self.bar.say(&format!("Finishing {objects} objects: owners and status")),
+            Event::Finishing(objects) => {
+                self.bar.say(&format!("Finishing {objects} objects: owners and status"))
+            }
         }
     }
 

@@ -116,7 +116,8 @@ pub(crate) async fn run(args: &SnapshotsArgs, context: &mut Context<'_>) -> Resu
 }
 
 fn print(rows: &[Row], context: &mut Context<'_>) -> Result<()> {
-    let titles = ["SEQ", "ID", "TIME", "RESULT", "COVERAGE", "OBJECTS", "VOLUMES", "SIZE", "ADDED", "MISSED", "STATE"];
+    let titles =
+        ["SEQ", "ID", "TIME", "RESULT", "COVERAGE", "OBJECTS", "VOLUMES", "SIZE", "ADDED", "MISSED", "STATE"];
     let mut table = Table::new(&titles, &[0, 5, 6, 7, 8, 9]);
     for row in rows {
         table.row([

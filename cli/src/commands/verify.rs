@@ -70,14 +70,22 @@ pub(crate) async fn run(args: &VerifyArgs, context: &mut Context<'_>) -> Result<
     let keyring = args.open.then(|| reading.keyring()).transpose()?;
     let options = VerifyOptions { concurrency: usize::from(args.transfers), keyring };
     let shown = Shown::new(Mode::choose(args.json));
-    let report = reader::verify(&reading.repository, &reading.list, &snapshots, &options, &|p| shown.show(p)).await;
+    let report =
+        reader::verify(&reading.repository, &reading.list, &snapshots, &options, &|p| shown.show(p)).await;
     shown.finish();
     let report = report?;
     let rollback = reading.complaint.as_deref();
     if args.json {
         let cluster = reading.repository.cluster().to_string();
         let sound = report.is_sound() && rollback.is_none();
-        context.json(&Document { schema: "lifeboat/verify/1", cluster, sound, opened: args.open, rollback, report: &report })?;
+        context.json(&Document {
+            schema: "lifeboat/verify/1",
+            cluster,
+            sound,
+            opened: args.open,
+            rollback,
+            report: &report,
+        })?;
     } else {
         print(&report, args.open, context)?;
     }
@@ -105,7 +113,9 @@ impl Shown {
         let mut at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
         let (task, unit, done, total) = match progress {
             reader::Progress::Hashed { bytes, of_bytes, .. } => (None, Unit::Bytes, bytes, of_bytes),
-            reader::Progress::Opened { seq, entries, of_entries } => (Some(seq), Unit::Items, entries, of_entries),
+            reader::Progress::Opened { seq, entries, of_entries } => {
+                (Some(seq), Unit::Items, entries, of_entries)
+            }
         };
         if at.as_ref().is_none_or(|(current, _)| *current != task) {
             if let Some((_, old)) = at.take() {
@@ -147,7 +157,8 @@ fn print(report: &VerifyReport, opened: bool, context: &mut Context<'_>) -> Resu
 
 fn describe(damage: &Damage, context: &mut Context<'_>) -> Result<()> {
     let snapshots: Vec<String> = damage.snapshots.iter().map(u64::to_string).collect();
-    let needed = if snapshots.is_empty() { String::new() } else { format!(" (needed by {})", snapshots.join(", ")) };
+    let needed =
+        if snapshots.is_empty() { String::new() } else { format!(" (needed by {})", snapshots.join(", ")) };
     context.line(format!("{:?}: {}{needed}", damage.kind, printable(&damage.key)))?;
     context.line(format!("  expected {}", printable(&damage.expected)))?;
     context.line(format!("  seen     {}", printable(&damage.seen)))?;

@@ -2,6 +2,7 @@
 
 use super::secret::{NAME, NAMESPACE};
 use lifeboat_common::config::RepositoryConfig;
+use lifeboat_format::crypto::seal::Recipient;
 use std::path::Path;
 
 /// What the page depends on.
@@ -11,7 +12,7 @@ pub(crate) struct NextSteps<'a> {
     pub(crate) dir: &'a Path,
     pub(crate) own_identity: bool,
     pub(crate) protected: bool,
-    pub(crate) recipients: usize,
+    pub(crate) recipients: &'a [Recipient],
     pub(crate) credentials: bool,
 }
 
@@ -63,11 +64,11 @@ fn offline(page: &NextSteps<'_>) -> String {
         "Copy `owner.key` and the identity to two offline places (a safe, a password manager, a second site). If all\n\
          identities are lost, no backup can ever be opened again, by anyone.\n\n",
     );
-    if page.recipients < 2 {
+    if let [only] = page.recipients {
         text.push_str(&format!(
             "Only one identity can open the backups. Add a second administrator:\n\n\
              ```\nlifeboat keygen --out other-identity.txt     # on the other administrator's machine\n\
-             lifeboat rotate --config {dir} --recipient THIS-AGE1… --recipient OTHER-AGE1…\n```\n\n"
+             lifeboat rotate --config {dir} --recipient {only} --recipient OTHER-AGE1…\n```\n\n"
         ));
     }
     text

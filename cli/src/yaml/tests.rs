@@ -46,9 +46,16 @@ spec:
 
 #[test]
 fn numbers_are_copied_digit_by_digit() {
-    let json = br#"{"big":9007199254740993,"huge":123456789012345678901234567890,"exact":1.10,"exp":1e3,"neg":-0}"#;
+    let json =
+        br#"{"big":9007199254740993,"huge":123456789012345678901234567890,"exact":1.10,"exp":1e3,"neg":-0}"#;
     let text = from_json(json).unwrap();
-    for line in ["big: 9007199254740993", "huge: 123456789012345678901234567890", "exact: 1.10", "exp: 1e3", "neg: -0"] {
+    for line in [
+        "big: 9007199254740993",
+        "huge: 123456789012345678901234567890",
+        "exact: 1.10",
+        "exp: 1e3",
+        "neg: -0",
+    ] {
         assert!(text.lines().any(|l| l == line), "{line} in {text}");
     }
     let value: Value = serde_saphyr::from_str(&text).unwrap();
@@ -57,9 +64,58 @@ fn numbers_are_copied_digit_by_digit() {
 
 /// Strings that some YAML reads as something else.
 const TRICKY: [&str; 52] = [
-    "", " ", "yes", "No", "ON", "off", "y", "N", "true", "False", "null", "Null", "~", "012", "0x1f", "0o7", "1e3", "1.0", ".5", "+1",
-    "-1", "1_000", "12:30:45", "2001-01-01", "NaN", ".nan", ".inf", "-", "- a", "a: b", "a:", ": a", "#a", "a #b", "[a", "{a", "*a", "&a", "!a",
-    "|", ">", "%a", "@a", "`a", "'a'", "\"a\"", "---", "...", "=", "<<", "a\u{85}b", "\u{feff}x",
+    "",
+    " ",
+    "yes",
+    "No",
+    "ON",
+    "off",
+    "y",
+    "N",
+    "true",
+    "False",
+    "null",
+    "Null",
+    "~",
+    "012",
+    "0x1f",
+    "0o7",
+    "1e3",
+    "1.0",
+    ".5",
+    "+1",
+    "-1",
+    "1_000",
+    "12:30:45",
+    "2001-01-01",
+    "NaN",
+    ".nan",
+    ".inf",
+    "-",
+    "- a",
+    "a: b",
+    "a:",
+    ": a",
+    "#a",
+    "a #b",
+    "[a",
+    "{a",
+    "*a",
+    "&a",
+    "!a",
+    "|",
+    ">",
+    "%a",
+    "@a",
+    "`a",
+    "'a'",
+    "\"a\"",
+    "---",
+    "...",
+    "=",
+    "<<",
+    "a\u{85}b",
+    "\u{feff}x",
 ];
 
 #[test]
@@ -73,8 +129,27 @@ fn strings_stay_strings() {
 #[test]
 fn texts_of_several_lines_stay_as_they_are() {
     for text in [
-        "a\nb", "a\nb\n", "a\n\nb\n", "\na", "a\n\n", "\n", "\n\n", " a\nb", "a\n b", "a \nb", "a\n \nb", "a\n\t\nb", "a\r\nb", "\ta\n", "a\n---\nb\n", "# a\nb\n", "a\u{0}b\n",
-        "a: b\nc: d\n", "- a\n", "|\n", "a\n  \n",
+        "a\nb",
+        "a\nb\n",
+        "a\n\nb\n",
+        "\na",
+        "a\n\n",
+        "\n",
+        "\n\n",
+        " a\nb",
+        "a\n b",
+        "a \nb",
+        "a\n \nb",
+        "a\n\t\nb",
+        "a\r\nb",
+        "\ta\n",
+        "a\n---\nb\n",
+        "# a\nb\n",
+        "a\u{0}b\n",
+        "a: b\nc: d\n",
+        "- a\n",
+        "|\n",
+        "a\n  \n",
     ] {
         let json = json!({"v": text, "l": [text, {"w": text}]});
         assert_eq!(back(&json), json, "{text:?}");
@@ -113,7 +188,8 @@ fn documents() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(5, 48, 6, |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
-            proptest::collection::btree_map(strings(), inner, 0..5).prop_map(|m| Value::Object(m.into_iter().collect())),
+            proptest::collection::btree_map(strings(), inner, 0..5)
+                .prop_map(|m| Value::Object(m.into_iter().collect())),
         ]
     })
 }

@@ -75,7 +75,10 @@ mod tests {
         }
         assert_eq!(cache.get(&0), Some(0));
         cache.put(3, 3, 4);
-        assert_eq!((cache.get(&0), cache.get(&1), cache.get(&2), cache.get(&3)), (Some(0), None, Some(2), Some(3)));
+        assert_eq!(
+            (cache.get(&0), cache.get(&1), cache.get(&2), cache.get(&3)),
+            (Some(0), None, Some(2), Some(3))
+        );
         cache.put(4, 4, 11);
         assert_eq!(cache.get(&4), None, "over the capacity");
         assert!(cache.state().weight <= 10);

@@ -111,8 +111,16 @@ pub(super) fn assemble(agents: &[AgentKey], found: Found) -> SnapshotList {
                 list.checkpoints.push(snapshot);
             }
             Link::Chained | Link::AfterGap => list.snapshots.push(snapshot),
-            Link::Rejected => list.anomalies.push(anomaly(seq, AnomalyKind::Rejected, "signed by an agent key outside its validity")),
-            Link::Broken => list.anomalies.push(anomaly(seq, AnomalyKind::Broken, "signed, and no part of the chain: a fork or a replay")),
+            Link::Rejected => list.anomalies.push(anomaly(
+                seq,
+                AnomalyKind::Rejected,
+                "signed by an agent key outside its validity",
+            )),
+            Link::Broken => list.anomalies.push(anomaly(
+                seq,
+                AnomalyKind::Broken,
+                "signed, and no part of the chain: a fork or a replay",
+            )),
         }
     }
     list.anomalies.sort_by(|a, b| a.key.cmp(&b.key));

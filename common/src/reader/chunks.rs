@@ -16,6 +16,8 @@ use tokio::sync::Mutex;
 const FRAMES_CAPACITY: usize = 48 << 20;
 /// Open packs that are kept: directories, and small packs whole, bytes.
 const PACKS_CAPACITY: usize = 16 << 20;
+/// Broken packs that are remembered.
+const BROKEN_CAPACITY: usize = 65_536;
 /// Packs that can be opened at a time; a power of two.
 const OPENINGS: usize = 16;
 
@@ -29,10 +31,26 @@ pub struct ChunkReader {
     frames: Cache<(Handle, u32), Bytes>,
     /// So that one pack is opened once by readers who want it at the same time.
     openings: [Mutex<()>; OPENINGS],
+    /// Packs found missing or damaged, so that each is asked for once.
+    broken: Cache<Handle, Broken>,
+}
+
+/// Why a pack cannot be opened; an error that can be given out again.
+#[derive(Debug, Clone)]
+struct Broken {
+    key: String,
+    /// Nothing where it is missing.
+    why: Option<String>,
 }
 
 impl ChunkReader {
-    pub(super) fn new(seq: u64, store: SharedRead, keyring: Arc<Keyring>, epoch: Option<u64>, index: PackIndex) -> Self {
+    pub(super) fn new(
+        seq: u64,
+        store: SharedRead,
+        keyring: Arc<Keyring>,
+        epoch: Option<u64>,
+        index: PackIndex,
+    ) -> Self {
         Self {
             seq,
             source: PackSource { store, keyring, epoch },
@@ -40,6 +58,7 @@ impl ChunkReader {
             packs: Cache::new(PACKS_CAPACITY),
             frames: Cache::new(FRAMES_CAPACITY),
             openings: Default::default(),
+            broken: Cache::new(BROKEN_CAPACITY),
         }
     }
 
@@ -85,8 +104,33 @@ impl ChunkReader {
         if let Some(open) = self.packs.get(handle) {
             return Ok(open);
         }
-        let open = Arc::new(PackFile::open(&self.source, pack, handle).await?);
+        if let Some(broken) = self.broken.get(handle) {
+            return Err(broken.error(self.source.store.describe()));
+        }
+        let open = PackFile::open(&self.source, pack, handle).await;
+        if let Err(e) = &open {
+            Broken::of(e).into_iter().for_each(|broken| self.broken.put(*handle, broken, 1));
+        }
+        let open = Arc::new(open?);
         self.packs.put(*handle, Arc::clone(&open), open.weight());
         Ok(open)
+    }
+}
+
+impl Broken {
+    /// What is true of the repository, rather than of the moment or the key.
+    fn of(error: &ReadError) -> Option<Self> {
+        match error {
+            ReadError::Missing { key, .. } => Some(Self { key: key.clone(), why: None }),
+            ReadError::Damaged { key, why, .. } => Some(Self { key: key.clone(), why: Some(why.clone()) }),
+            _ => None,
+        }
+    }
+
+    fn error(self, store: String) -> ReadError {
+        match self.why {
+            None => ReadError::Missing { store, key: self.key },
+            Some(why) => ReadError::Damaged { store, key: self.key, why },
+        }
     }
 }

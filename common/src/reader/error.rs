@@ -11,20 +11,30 @@ pub enum ReadError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Trust(#[from] TrustError),
-    #[error("{key} is missing from {store}; look for it in another copy of this repository (the vault or the primary)")]
+    #[error(
+        "{key} is missing from {store}; look for it in another copy of this repository (the vault or the primary)"
+    )]
     Missing { store: String, key: String },
     #[error("{key} in {store} is damaged: {why}; look for it in another copy of this repository")]
     Damaged { store: String, key: String, why: String },
     /// What was opened contradicts itself: the writer is at fault, not the store.
-    #[error("Snapshot {seq} contradicts itself: {why}; the agent that wrote it is at fault, use another snapshot")]
+    #[error(
+        "Snapshot {seq} contradicts itself: {why}; the agent that wrote it is at fault, use another snapshot"
+    )]
     Snapshot { seq: u64, why: String },
-    #[error("Snapshot {seq} refers to the pack with handle {handle}, which its manifest does not name; use another snapshot")]
+    #[error(
+        "Snapshot {seq} refers to the pack with handle {handle}, which its manifest does not name; use another snapshot"
+    )]
     UnnamedPack { seq: u64, handle: Handle },
-    #[error("This identity opens none of the {epochs} epochs of the repository ({why}); use the identity of an administrator that the charter seals to")]
+    #[error(
+        "This identity opens none of the {epochs} epochs of the repository ({why}); use the identity of an administrator that the charter seals to"
+    )]
     WrongIdentity { epochs: usize, why: String },
     #[error("No epoch at hand opens {key}{why}; use an identity that opens the epoch it was sealed to")]
     NoEpoch { key: String, why: String },
-    #[error("No charter is in {store}; give the folder that holds the repository's clusters, or one cluster's folder")]
+    #[error(
+        "No charter is in {store}; give the folder that holds the repository's clusters, or one cluster's folder"
+    )]
     NoCharter { store: String },
     /// A failure with the thing it touches.
     #[error("Cannot read {path}: {source}")]
@@ -46,7 +56,10 @@ impl ReadError {
     #[must_use]
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::Missing { .. } | Self::Damaged { .. } | Self::Snapshot { .. } | Self::UnnamedPack { .. } => true,
+            Self::Missing { .. }
+            | Self::Damaged { .. }
+            | Self::Snapshot { .. }
+            | Self::UnnamedPack { .. } => true,
             Self::At { source, .. } => source.is_damage(),
             _ => false,
         }

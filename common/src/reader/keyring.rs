@@ -93,18 +93,19 @@ impl Keyring {
         for sha256 in &epoch.sealed_sha256 {
             let key = layout::epoch(epoch.n, sha256);
             let store = self.store.describe();
-            let bytes = match self.store.get(&key, limits::EPOCH_MAX).await.map_err(|e| of_store(&store, &key, e)) {
-                Ok(bytes) if Sha256::of(&bytes) == *sha256 => bytes,
-                Ok(_) => {
-                    failure = (false, format!("{key} is damaged: its bytes do not hash to its name"));
-                    continue;
-                }
-                Err(e) if e.is_damage() => {
-                    failure = (false, e.to_string());
-                    continue;
-                }
-                Err(e) => return Err(e),
-            };
+            let bytes =
+                match self.store.get(&key, limits::EPOCH_MAX).await.map_err(|e| of_store(&store, &key, e)) {
+                    Ok(bytes) if Sha256::of(&bytes) == *sha256 => bytes,
+                    Ok(_) => {
+                        failure = (false, format!("{key} is damaged: its bytes do not hash to its name"));
+                        continue;
+                    }
+                    Err(e) if e.is_damage() => {
+                        failure = (false, e.to_string());
+                        continue;
+                    }
+                    Err(e) => return Err(e),
+                };
             let identities = Arc::clone(&self.identities);
             // A plugin may wait for a person.
             let opened = tokio::task::spawn_blocking(move || open_epoch(&bytes, &identities)).await;
@@ -121,7 +122,10 @@ impl Keyring {
         let why: Vec<&str> = state.failed.values().map(|(_, why)| why.as_str()).collect();
         let strangers = state.failed.values().filter(|(stranger, _)| *stranger).count();
         if state.opened.is_empty() && strangers == self.epochs.len() {
-            return ReadError::WrongIdentity { epochs: self.epochs.len(), why: why.first().copied().unwrap_or_default().to_owned() };
+            return ReadError::WrongIdentity {
+                epochs: self.epochs.len(),
+                why: why.first().copied().unwrap_or_default().to_owned(),
+            };
         }
         let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join("; ")) };
         ReadError::NoEpoch { key: key.to_owned(), why }

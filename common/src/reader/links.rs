@@ -72,7 +72,9 @@ fn resumes(agents: &[AgentKey], next: &SignedManifest, seen: &HashSet<Sha256>) -
 fn follow_back(agents: &[AgentKey], manifests: &[SignedManifest], links: &mut [Link]) {
     let at: HashMap<Sha256, usize> = manifests.iter().enumerate().map(|(i, m)| (m.sha256, i)).collect();
     let mut named: Vec<Sha256> = agents.iter().filter_map(|a| a.until).collect();
-    named.extend(manifests.iter().zip(&*links).filter(|(_, l)| l.is_sound()).filter_map(|(m, _)| m.manifest.prev));
+    named.extend(
+        manifests.iter().zip(&*links).filter(|(_, l)| l.is_sound()).filter_map(|(m, _)| m.manifest.prev),
+    );
     while let Some(hash) = named.pop() {
         let Some(&i) = at.get(&hash) else { continue };
         if !links[i].is_sound() {

@@ -39,7 +39,11 @@ impl Repository {
         for entry in entries {
             match layout::parse_manifest(&entry.key) {
                 Some(seq) if entry.size <= limits::MANIFEST_MAX => slots.push((seq, entry.size)),
-                Some(seq) => found.anomalies.push(anomaly(seq, AnomalyKind::Unverifiable, "it is longer than a manifest can be")),
+                Some(seq) => found.anomalies.push(anomaly(
+                    seq,
+                    AnomalyKind::Unverifiable,
+                    "it is longer than a manifest can be",
+                )),
                 None => found.anomalies.push(Anomaly {
                     why: "not named as a manifest".to_owned(),
                     kind: AnomalyKind::Junk,
@@ -48,7 +52,8 @@ impl Repository {
             }
         }
         found.anomalies.extend(holes(&slots));
-        let mut judged = stream::iter(slots).map(|(seq, size)| self.manifest(seq, size, &keys)).buffered(FETCHES);
+        let mut judged =
+            stream::iter(slots).map(|(seq, size)| self.manifest(seq, size, &keys)).buffered(FETCHES);
         while let Some(next) = judged.next().await {
             match next? {
                 Ok(signed) => found.manifests.push(signed),
@@ -75,7 +80,11 @@ impl Repository {
                 return Ok(Err(anomaly(seq, AnomalyKind::Missing, "it was listed, and is not there")));
             }
             Err(e) if e.kind == StoreErrorKind::TooLarge => {
-                return Ok(Err(anomaly(seq, AnomalyKind::Unverifiable, "it is longer than a manifest can be")));
+                return Ok(Err(anomaly(
+                    seq,
+                    AnomalyKind::Unverifiable,
+                    "it is longer than a manifest can be",
+                )));
             }
             Err(e) => return Err(e.into()),
         };
@@ -104,7 +113,10 @@ fn holes(slots: &[(u64, u64)]) -> Vec<Anomaly> {
         if seq > next {
             let why = match seq - next {
                 1 => "there is no manifest in this slot, and there are later ones".to_owned(),
-                n => format!("there are no manifests in this slot and the {} after it, and there are later ones", n - 1),
+                n => format!(
+                    "there are no manifests in this slot and the {} after it, and there are later ones",
+                    n - 1
+                ),
             };
             out.push(anomaly(next, AnomalyKind::Missing, why));
         }

@@ -91,7 +91,12 @@ pub fn walk(
     root: Reference,
     range: KeyRange,
 ) -> BoxStream<'static, Result<MapEntry, ReadError>> {
-    let start = Walk { chunks: Arc::clone(&chunks), range: range.clone(), todo: vec![Todo { reference: root, expected: None }], last: None };
+    let start = Walk {
+        chunks: Arc::clone(&chunks),
+        range: range.clone(),
+        todo: vec![Todo { reference: root, expected: None }],
+        last: None,
+    };
     let leaves = stream::unfold(Some(start), |walk| async move {
         let mut walk = walk?;
         match walk.next_leaf().await {
@@ -113,19 +118,29 @@ pub fn walk(
         *ended = matches!(&out, Some(Err(e)) if is_contradiction(e));
         futures::future::ready(out)
     });
-    entries.flat_map(|page| match page {
-        Ok(entries) => stream::iter(entries.into_iter().map(Ok)).left_stream(),
-        Err(e) => stream::iter([Err(e)]).right_stream(),
-    }).boxed()
+    entries
+        .flat_map(|page| match page {
+            Ok(entries) => stream::iter(entries.into_iter().map(Ok)).left_stream(),
+            Err(e) => stream::iter([Err(e)]).right_stream(),
+        })
+        .boxed()
 }
 
 /// The entry with exactly this key.
-pub async fn get(chunks: &Arc<ChunkReader>, root: Reference, key: &[u8]) -> Result<Option<MapEntry>, ReadError> {
+pub async fn get(
+    chunks: &Arc<ChunkReader>,
+    root: Reference,
+    key: &[u8],
+) -> Result<Option<MapEntry>, ReadError> {
     walk(Arc::clone(chunks), root, KeyRange::exactly(key)).try_next().await
 }
 
 /// The first entry in `range`.
-pub async fn first(chunks: &Arc<ChunkReader>, root: Reference, range: KeyRange) -> Result<Option<MapEntry>, ReadError> {
+pub async fn first(
+    chunks: &Arc<ChunkReader>,
+    root: Reference,
+    range: KeyRange,
+) -> Result<Option<MapEntry>, ReadError> {
     walk(Arc::clone(chunks), root, range).try_next().await
 }
 
@@ -138,7 +153,10 @@ pub async fn value(chunks: &ChunkReader, entry: &MapEntry) -> Result<Bytes, Read
     let references = references(chunks, entry).await?;
     let total: u64 = references.iter().map(|r| u64::from(r.length)).sum();
     if total > limits::OBJECT_MAX {
-        return Err(ReadError::Snapshot { seq, why: format!("a value has {total} bytes, more than any can have") });
+        return Err(ReadError::Snapshot {
+            seq,
+            why: format!("a value has {total} bytes, more than any can have"),
+        });
     }
     if let [one] = references.as_slice() {
         return chunks.chunk(one).await;
@@ -216,7 +234,10 @@ impl Walk {
             before && after
         });
         let mut wanted: Vec<Todo> = wanted
-            .map(|((first, reference), _)| Todo { reference: *reference, expected: Some((level, first.to_vec())) })
+            .map(|((first, reference), _)| Todo {
+                reference: *reference,
+                expected: Some((level, first.to_vec())),
+            })
             .collect();
         wanted.reverse();
         self.todo.append(&mut wanted);
@@ -227,7 +248,11 @@ impl Walk {
     }
 }
 
-fn check_first(chunks: &ChunkReader, page: &Page<'_>, expected: Option<&(u8, Vec<u8>)>) -> Result<(), ReadError> {
+fn check_first(
+    chunks: &ChunkReader,
+    page: &Page<'_>,
+    expected: Option<&(u8, Vec<u8>)>,
+) -> Result<(), ReadError> {
     match expected {
         Some((_, first)) if page.first_key() != Some(first) => {
             Err(contradiction(chunks, "a page of a map begins with another key than the page above says"))
@@ -240,7 +265,9 @@ async fn read_leaf(chunks: &ChunkReader, leaf: Todo) -> Result<Leaf, ReadError> 
     let bytes = chunks.chunk(&leaf.reference).await?;
     let page = Page::parse(&bytes).map_err(|e| contradiction(chunks, e))?;
     check_first(chunks, &page, leaf.expected.as_ref())?;
-    let Page::Leaf(entries) = page else { return Err(contradiction(chunks, "a map has more levels than it says")) };
+    let Page::Leaf(entries) = page else {
+        return Err(contradiction(chunks, "a map has more levels than it says"));
+    };
     let owned = entries.into_iter().map(|e| MapEntry {
         key: e.key.to_vec(),
         inline: if e.inline.is_empty() { Bytes::new() } else { bytes.slice_ref(e.inline) },
@@ -252,7 +279,9 @@ async fn read_leaf(chunks: &ChunkReader, leaf: Todo) -> Result<Leaf, ReadError> 
 
 impl Leaf {
     fn in_range(self, range: &KeyRange, last: &mut Option<Vec<u8>>) -> Result<Vec<MapEntry>, ReadError> {
-        let (Some(first), Some(end)) = (self.entries.first(), self.entries.last()) else { return Ok(Vec::new()) };
+        let (Some(first), Some(end)) = (self.entries.first(), self.entries.last()) else {
+            return Ok(Vec::new());
+        };
         if last.as_ref().is_some_and(|last| *last >= first.key) {
             let why = "the keys of a map do not ascend from page to page".to_owned();
             return Err(ReadError::Snapshot { seq: self.seq, why });

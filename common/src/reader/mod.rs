@@ -26,7 +26,7 @@ pub use error::ReadError;
 pub use keyring::Keyring;
 pub use links::Link;
 pub use map::{KeyRange, MapEntry, first, get, references, value, walk};
-pub use names::{is_namespace, object_path, parse_object_path, ObjectName, ObjectPath};
+pub use names::{ObjectName, ObjectPath, is_namespace, object_path, parse_object_path};
 pub use packs::{PackIndex, PackRef};
 pub use repository::{Claims, Repository, claims};
 pub use resolve::ResolveError;

@@ -154,7 +154,8 @@ mod tests {
 
     #[test]
     fn other_paths_are_refused() {
-        for bad in ["", "volumes/a", "objects/../x", "objects/A", "objects/a/b/c/d", "/objects", "objects//x"] {
+        for bad in ["", "volumes/a", "objects/../x", "objects/A", "objects/a/b/c/d", "/objects", "objects//x"]
+        {
             assert_eq!(parse_object_path(bad), None, "{bad}");
         }
     }

@@ -110,7 +110,11 @@ impl PackFile {
         if let Some(frame) = cached() {
             return Ok(vec![(number, frame)]);
         }
-        let window = if ahead.next == number && number > 0 { (ahead.window * 2).clamp(WINDOW_MIN, WINDOW_MAX) } else { 0 };
+        let window = if ahead.next == number && number > 0 {
+            (ahead.window * 2).clamp(WINDOW_MIN, WINDOW_MAX)
+        } else {
+            0
+        };
         let entries = self.window(number, window)?;
         let sealed = self.fetch(&entries).await?;
         let opened = self.open_frames(number, entries, sealed).await?;
@@ -120,7 +124,8 @@ impl PackFile {
 
     /// The frames from `number` on that fit the window; one at least.
     fn window(&self, number: u32, window: u64) -> Result<Vec<FrameEntry>, ReadError> {
-        let first = *self.directory.frame(number).map_err(|e| damaged(&self.store.describe(), &self.key, e))?;
+        let first =
+            *self.directory.frame(number).map_err(|e| damaged(&self.store.describe(), &self.key, e))?;
         let rest = self.directory.frames().iter().skip(number as usize + 1);
         let fitting = rest.take_while(|f| f.end() - first.offset <= window).copied();
         Ok(std::iter::once(first).chain(fitting).collect())
@@ -157,7 +162,12 @@ impl PackFile {
     }
 
     /// A frame that was only read ahead may be damaged without harm to the one that is wanted.
-    fn open_now(&self, number: u32, entries: &[FrameEntry], sealed: &[u8]) -> Result<Vec<(u32, Bytes)>, ReadError> {
+    fn open_now(
+        &self,
+        number: u32,
+        entries: &[FrameEntry],
+        sealed: &[u8],
+    ) -> Result<Vec<(u32, Bytes)>, ReadError> {
         let mut out = Vec::with_capacity(entries.len());
         let mut rest = sealed;
         for (entry, n) in entries.iter().zip(number..) {

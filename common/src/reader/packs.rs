@@ -51,7 +51,10 @@ impl PackIndex {
                 return Err(ReadError::Snapshot { seq, why });
             }
             if self.packs.len() > PACKS_MAX {
-                return Err(ReadError::Snapshot { seq, why: "it names more packs than a snapshot can have".to_owned() });
+                return Err(ReadError::Snapshot {
+                    seq,
+                    why: "it names more packs than a snapshot can have".to_owned(),
+                });
             }
         }
         Ok(())

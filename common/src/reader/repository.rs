@@ -38,7 +38,11 @@ pub async fn claims(store: &SharedRead) -> Result<Vec<Claims>, ReadError> {
 impl Repository {
     /// Loads the charters of `cluster` that go back to `owner`. With an owner out of [`claims`], everything that
     /// follows is as true as the store, and must be marked so.
-    pub async fn open(store: SharedRead, cluster: &ClusterName, owner: &VerifyKey) -> Result<Self, ReadError> {
+    pub async fn open(
+        store: SharedRead,
+        cluster: &ClusterName,
+        owner: &VerifyKey,
+    ) -> Result<Self, ReadError> {
         let charters = trust::charters(&*store, owner, cluster).await?;
         Ok(Self { store, cluster: cluster.clone(), owner: *owner, charters })
     }

@@ -12,7 +12,9 @@ pub enum ResolveError {
     Unknown { given: String },
     #[error("'{given}' is the beginning of several snapshots' ids ({matches}); give more of it")]
     Ambiguous { given: String, matches: String },
-    #[error("Snapshot {seq} cannot be used: {key} is {reason} ({why}); use another one, or another copy of the repository")]
+    #[error(
+        "Snapshot {seq} cannot be used: {key} is {reason} ({why}); use another one, or another copy of the repository"
+    )]
     Unusable { seq: u64, key: String, reason: &'static str, why: String },
 }
 

@@ -71,7 +71,11 @@ pub struct Listed {
 
 impl Repository {
     /// Opens a snapshot with an administrator's keys.
-    pub async fn open_snapshot(&self, snapshot: &Snapshot, keyring: Arc<Keyring>) -> Result<OpenSnapshot, ReadError> {
+    pub async fn open_snapshot(
+        &self,
+        snapshot: &Snapshot,
+        keyring: Arc<Keyring>,
+    ) -> Result<OpenSnapshot, ReadError> {
         let manifest = &snapshot.manifest;
         let seq = manifest.seq;
         let Some(body) = &manifest.body else {
@@ -169,14 +173,16 @@ impl OpenSnapshot {
     /// The namespaces with objects, ascending; first `None` where there are objects without one.
     #[must_use]
     pub fn namespaces(&self) -> Vec<Option<String>> {
-        let mut all: Vec<_> = self.domains.iter().filter(|d| d.has_objects()).map(|d| d.namespace.clone()).collect();
+        let mut all: Vec<_> =
+            self.domains.iter().filter(|d| d.has_objects()).map(|d| d.namespace.clone()).collect();
         all.sort_unstable();
         all.dedup();
         all
     }
 
     fn wanted(&self, filter: &ObjectFilter) -> Vec<Domain> {
-        let wanted = |d: &&Domain| d.has_objects() && filter.namespace.as_ref().is_none_or(|n| *n == d.namespace);
+        let wanted =
+            |d: &&Domain| d.has_objects() && filter.namespace.as_ref().is_none_or(|n| *n == d.namespace);
         self.domains.iter().filter(wanted).cloned().collect()
     }
 
@@ -209,32 +215,38 @@ impl OpenSnapshot {
             .boxed()
     }
 
-    /// The kinds in a namespace, ascending, in a few reads each.
-    pub async fn kinds(&self, namespace: &Option<String>) -> Result<Vec<String>, ReadError> {
+    /// The kinds in a namespace, ascending, in a few reads each; and what could not be read.
+    pub async fn kinds(&self, namespace: &Option<String>) -> (Vec<String>, Vec<ReadError>) {
         let filter = ObjectFilter { namespace: Some(namespace.clone()), ..ObjectFilter::default() };
-        let mut kinds = Vec::new();
+        let (mut kinds, mut errors) = (Vec::new(), Vec::new());
         for domain in self.wanted(&filter) {
             for root in &domain.roots {
-                let mut range = KeyRange::all();
-                while let Some(entry) = map::first(&self.chunks, *root, range).await.map_err(|e| e.at(domain.folder()))? {
-                    let kind = entry.key.split(|b| *b == 0).next().unwrap_or_default();
-                    if let Some(name) = ObjectName::from_key(None, &entry.key) {
-                        kinds.push(name.kind_group);
-                    }
-                    range = KeyRange::from([kind, &[1]].concat());
-                }
+                let found = self.kinds_of(*root, &mut kinds).await;
+                errors.extend(found.err().map(|e| e.at(domain.folder())));
             }
         }
         kinds.sort_unstable();
         kinds.dedup();
-        Ok(kinds)
+        (kinds, errors)
+    }
+
+    async fn kinds_of(&self, root: Reference, kinds: &mut Vec<String>) -> Result<(), ReadError> {
+        let mut range = KeyRange::all();
+        while let Some(entry) = map::first(&self.chunks, root, range).await? {
+            let kind = entry.key.split(|b| *b == 0).next().unwrap_or_default();
+            kinds.extend(ObjectName::from_key(None, &entry.key).map(|name| name.kind_group));
+            // What sorts after every name of this kind.
+            range = KeyRange::from([kind, &[1]].concat());
+        }
+        Ok(())
     }
 
     /// One object, in few reads.
     pub async fn object(&self, name: &ObjectName) -> Result<Option<Stored>, ReadError> {
         let stem = name.stem();
         let kind_group = Some(name.kind_folder());
-        self.find(&ObjectFilter { namespace: Some(name.namespace.clone()), kind_group, stem: Some(stem) }).await
+        self.find(&ObjectFilter { namespace: Some(name.namespace.clone()), kind_group, stem: Some(stem) })
+            .await
     }
 
     /// The one object that a path names; `None` when there is none, or the path is a folder's.
@@ -242,11 +254,24 @@ impl OpenSnapshot {
         if path.stem.is_none() {
             return Ok(None);
         }
-        self.objects(path).try_next().await
+        let mut failure = None;
+        let mut objects = self.objects(path);
+        while let Some(next) = objects.next().await {
+            match next {
+                Ok(found) => return Ok(Some(found)),
+                // It may be in a part of the namespace that is sound.
+                Err(e) => failure = failure.or(Some(e)),
+            }
+        }
+        failure.map_or(Ok(None), Err)
     }
 
     /// What a domain's entries refer to, page by page; for files and for checking everything.
-    pub fn entries(&self, domain: &Domain, range: &KeyRange) -> BoxStream<'static, Result<MapEntry, ReadError>> {
+    pub fn entries(
+        &self,
+        domain: &Domain,
+        range: &KeyRange,
+    ) -> BoxStream<'static, Result<MapEntry, ReadError>> {
         walk_all(Arc::clone(&self.chunks), domain, range)
     }
 }
@@ -257,7 +282,11 @@ struct FoundEntry {
     entry: MapEntry,
 }
 
-fn walk_all(chunks: Arc<ChunkReader>, domain: &Domain, range: &KeyRange) -> BoxStream<'static, Result<MapEntry, ReadError>> {
+fn walk_all(
+    chunks: Arc<ChunkReader>,
+    domain: &Domain,
+    range: &KeyRange,
+) -> BoxStream<'static, Result<MapEntry, ReadError>> {
     let range = range.clone();
     let roots = stream::iter(domain.roots.clone());
     roots.flat_map(move |root| map::walk(Arc::clone(&chunks), root, range.clone())).boxed()
@@ -275,7 +304,9 @@ fn entries_of(
         let found = match entry {
             Err(e) => Some(Err(e.at(folder.clone()))),
             Ok(entry) => match ObjectName::from_key(domain.namespace.as_deref(), &entry.key) {
-                Some(name) if filter.covers(&name) => Some(Ok(FoundEntry { name, secret: domain.is_secret(), entry })),
+                Some(name) if filter.covers(&name) => {
+                    Some(Ok(FoundEntry { name, secret: domain.is_secret(), entry }))
+                }
                 Some(_) => None,
                 None => {
                     let shown = String::from_utf8_lossy(&entry.key).escape_debug().to_string();

@@ -60,10 +60,11 @@ pub async fn verify(
     while let Some((target, outcome)) = checks.next().await {
         files += 1;
         bytes += target.size.unwrap_or_default();
-        report.add(&target, outcome, &plan, snapshots);
+        report.add(&target, outcome);
         progress(Progress::Hashed { files, of_files, bytes, of_bytes });
     }
     drop(checks);
+    plan.name_snapshots(&mut report, snapshots);
     receipts::check(repository, list, &mut report).await?;
     if let Some(keyring) = &options.keyring {
         for snapshot in snapshots {

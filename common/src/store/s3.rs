@@ -10,6 +10,7 @@ mod connect;
 mod credentials;
 mod judge;
 mod list;
+mod outgoing;
 mod probe;
 mod read;
 mod write;

@@ -1,6 +1,8 @@
 //! The fixture of format 1: it is read completely for ever, the seeded writer makes the same bytes again, and no
 //! damaged file of it is taken for sound.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod content;
 mod corpus;
 mod damage;

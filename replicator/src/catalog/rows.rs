@@ -65,10 +65,10 @@ pub struct SnapshotRow {
 }
 
 impl SnapshotRow {
+    /// One that is on the chain, and of which nothing else is known to be here.
     #[must_use]
     pub fn new(signed: &SignedManifest, first_seen: Timestamp) -> Self {
         let m = &signed.manifest;
-        let state = if m.coverage == Coverage::Checkpoint { State::Checkpoint } else { State::Pending };
         Self {
             seq: m.seq,
             id: m.id,
@@ -85,7 +85,7 @@ impl SnapshotRow {
             claimed: m.finished,
             first_seen,
             verified: None,
-            state,
+            state: State::Pending,
             packs: 0,
             bytes: 0,
             plain_bytes: m.counts.bytes,

@@ -28,11 +28,14 @@ pub(super) async fn run(cycle: &Cycle) -> Result<(), PullError> {
     let (folder, catalogue, source) = (cycle.folder.clone(), cycle.catalogue.clone(), cycle.source.clone());
     let findings = blocking("recovery", move || {
         folder.clean()?;
-        if is_current(&folder, &catalogue, source.cluster.as_str())? {
-            return Ok::<_, PullError>(Vec::new());
+        let cluster = source.cluster.as_str();
+        let mut findings = Vec::new();
+        if !is_current(&folder, &catalogue, cluster)? {
+            tracing::info!(cluster, "The catalogue is behind the vault's files; rebuilding it");
+            findings = rebuild(&folder, &catalogue, &source)?;
         }
-        tracing::info!(cluster = %source.cluster, "The catalogue is behind the vault's files; rebuilding it");
-        rebuild(&folder, &catalogue, &source)
+        end_pending(&folder, &catalogue, cluster)?;
+        Ok::<_, PullError>(findings)
     })
     .await?;
     report(cycle, findings)
@@ -52,6 +55,18 @@ pub(super) async fn judge_again(cycle: &Cycle, charters: &Charters) -> Result<()
 fn report(cycle: &Cycle, findings: Vec<Finding>) -> Result<(), PullError> {
     for f in findings {
         cycle.find(f.kind, f.stage, f.what, f.why, &f.next)?;
+    }
+    Ok(())
+}
+
+/// Removes the pack names of snapshots that are no longer under way.
+fn end_pending(folder: &Folder, catalogue: &Catalogue, cluster: &str) -> Result<(), PullError> {
+    let pending: BTreeSet<u64> = catalogue.in_state(cluster, State::Pending)?.iter().map(|r| r.seq).collect();
+    for name in folder.names(layout::PENDING)? {
+        match layout::parse_pending(&format!("{}{name}", layout::PENDING)) {
+            Some(seq) if !pending.contains(&seq) => folder.end_pending(seq)?,
+            _ => {}
+        }
     }
     Ok(())
 }

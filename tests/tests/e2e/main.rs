@@ -2,5 +2,11 @@
 
 mod agent_commit;
 mod agent_crash;
+mod compromise;
+mod flips;
+mod forms;
 mod harness;
 mod inprocess;
+mod kill;
+mod killer;
+mod world;

@@ -122,7 +122,8 @@ impl Answer {
 }
 
 fn live_of(meta: Meta<'_>) -> Option<Live> {
-    (!meta.uid.is_empty()).then_some(Live { uid: meta.uid, resource_version: meta.resource_version })
+    (!meta.uid.is_empty() && meta.uid.len().max(meta.resource_version.len()) <= 256)
+        .then_some(Live { uid: meta.uid, resource_version: meta.resource_version })
 }
 
 /// An object read from the cluster.

@@ -56,6 +56,10 @@ pub fn server_set_annotations(key: &str) -> bool {
 
 /// A snapshot may hold a document under a key that is not its own; nothing of it is believed then.
 pub(super) fn check_identity(doc: &mut Node<'_>, key: &ObjectKey) -> Result<(), String> {
+    let parts = [key.namespace.as_deref().unwrap_or_default(), &key.kind.group, &key.kind.kind, &key.name];
+    if parts.iter().any(|part| part.len() > 253 || part.chars().any(char::is_control)) {
+        return Err("its name is none that an API server gives".to_owned());
+    }
     let version = doc.text(&["apiVersion"]).unwrap_or_default();
     let group = version.rsplit_once('/').map_or("", |(group, _)| group);
     let same = group == key.kind.group

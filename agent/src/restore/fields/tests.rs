@@ -2,8 +2,10 @@
 
 use super::super::source::GroupKind;
 use super::*;
-use proptest::prelude::*;
 use serde_json::{Value, json};
+
+mod hostile;
+mod mapping;
 
 fn key_of(doc: &Value) -> ObjectKey {
     let version = doc["apiVersion"].as_str().unwrap();
@@ -465,132 +467,4 @@ fn what_every_cluster_makes_is_left_to_it() {
     }
     let role = json!({"metadata": {"labels": {"kubernetes.io/bootstrapping": "rbac-defaults"}}});
     assert!(is_skipped(&cluster_object("rbac.authorization.k8s.io/v1", "ClusterRole", role)));
-}
-
-fn mapped() -> FieldRules {
-    FieldRules { map: NamespaceMap::parse(["shop=copy"]).unwrap(), ..FieldRules::default() }
-}
-
-#[test]
-fn mapping_moves_the_object_and_takes_tracking_off() {
-    let doc = object(
-        "apps/v1",
-        "Deployment",
-        json!({"metadata": {
-        "labels": {"argocd.argoproj.io/instance": "a", "kustomize.toolkit.fluxcd.io/name": "f", "app.kubernetes.io/managed-by": "Helm",
-            "app.kubernetes.io/instance": "a", "app": "x"},
-        "annotations": {"argocd.argoproj.io/tracking-id": "t", "meta.helm.sh/release-name": "r", "mine": "m",
-            "kubectl.kubernetes.io/last-applied-configuration": "{}"}}}),
-    );
-    let (out, _) = cleaned(&doc, &mapped());
-    assert_eq!(
-        out["metadata"],
-        json!({"name": "x", "namespace": "copy", "labels": {"app": "x"}, "annotations": {"mine": "m"}})
-    );
-    let plain = object(
-        "v1",
-        "Service",
-        json!({"metadata": {"labels": {"app.kubernetes.io/instance": "a"}}, "spec": {}}),
-    );
-    assert_eq!(
-        cleaned(&plain, &mapped()).0["metadata"]["labels"],
-        json!({"app.kubernetes.io/instance": "a"})
-    );
-    let mut elsewhere = doc.clone();
-    elsewhere["metadata"]["namespace"] = json!("other");
-    assert_eq!(cleaned(&elsewhere, &mapped()).0, elsewhere);
-}
-
-#[test]
-fn mapping_follows_references() {
-    let binding = cluster_object(
-        "rbac.authorization.k8s.io/v1",
-        "ClusterRoleBinding",
-        json!({"subjects": [
-        {"kind": "ServiceAccount", "name": "a", "namespace": "shop"}, {"kind": "ServiceAccount", "name": "a", "namespace": "other"},
-        {"kind": "Group", "name": "system:serviceaccounts:shop"}]}),
-    );
-    let out = cleaned(&binding, &mapped()).0;
-    assert_eq!(out["subjects"][0]["namespace"], "copy");
-    assert_eq!(out["subjects"][1]["namespace"], "other");
-    assert_eq!(out["subjects"][2]["name"], "system:serviceaccounts:copy");
-    let policy = object(
-        "networking.k8s.io/v1",
-        "NetworkPolicy",
-        json!({"spec": {"ingress": [{"from": [{"namespaceSelector":
-        {"matchLabels": {"kubernetes.io/metadata.name": "shop"},
-         "matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["shop", "b"]}]}}]}]}}),
-    );
-    let selector =
-        cleaned(&policy, &mapped()).0["spec"]["ingress"][0]["from"][0]["namespaceSelector"].clone();
-    assert_eq!(selector["matchLabels"]["kubernetes.io/metadata.name"], "copy");
-    assert_eq!(selector["matchExpressions"][0]["values"], json!(["copy", "b"]));
-    let custom = object(
-        "example.com/v1",
-        "Widget",
-        json!({"spec": {"ref": {"namespace": "shop", "n": 1.0}, "matchNames": ["shop"], "text": "shop"}}),
-    );
-    let spec = cleaned(&custom, &mapped()).0["spec"].clone();
-    assert_eq!(spec, json!({"ref": {"namespace": "copy", "n": 1.0}, "matchNames": ["copy"], "text": "shop"}));
-    let hook = cluster_object(
-        "admissionregistration.k8s.io/v1",
-        "ValidatingWebhookConfiguration",
-        json!({"webhooks": [{"sideEffects": "None", "clientConfig": {"service": {"namespace": "shop", "name": "s"}}}]}),
-    );
-    assert_eq!(cleaned(&hook, &mapped()).0["webhooks"][0]["clientConfig"]["service"]["namespace"], "copy");
-    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "labels": {"kubernetes.io/metadata.name": "shop"}}});
-    let out = cleaned(&namespace, &mapped()).0;
-    assert_eq!(out["metadata"]["name"], "copy");
-    assert_eq!(out["metadata"]["labels"], json!({}));
-}
-
-#[test]
-fn copies_do_not_claim_node_ports() {
-    let managed = json!({"metadata": {"managedFields": [{"fieldsV1": {"f:spec": {"f:ports":
-        {"k:{\"port\":53,\"protocol\":\"UDP\"}": {"f:nodePort": {}}}}}}]}});
-    let (doc, notes) = cleaned(&service(managed), &mapped());
-    assert!(doc["spec"]["ports"][1].get("nodePort").is_none());
-    assert_eq!(notes.len(), 1);
-}
-
-#[test]
-fn what_steers_a_deployment_tool_is_never_copied() {
-    for (version, kind) in
-        [("argoproj.io/v1alpha1", "Application"), ("helm.toolkit.fluxcd.io/v2", "HelmRelease")]
-    {
-        let doc = object(version, kind, json!({}));
-        assert!(matches!(run(&doc, &mapped()), Outcome::Drop(_)));
-        created(&doc);
-    }
-}
-
-proptest! {
-    #[test]
-    fn untouched_json_leaves_as_it_came(
-        number in "-?[1-9][0-9]{0,25}(\\.[0-9]{1,5})?([eE][+-]?[0-9]{1,3})?",
-        text in "[ -~é]{0,12}",
-    ) {
-        let text = serde_json::to_string(&text).unwrap();
-        let body = format!(
-            r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"x","namespace":"shop","labels":{{"l":{text}}},"uid":"u"}},"data":{{"n":{number}, "deep":[1.0, {{"t":{text}}}]}}}}"#
-        );
-        let key = ObjectKey { namespace: Some("shop".into()), kind: GroupKind::new("", "ConfigMap"), name: "x".into() };
-        let Outcome::Create(out) = clean(&key, body.as_bytes(), &FieldRules::default()) else { panic!() };
-        let want = body.replace(r#","uid":"u""#, "");
-        prop_assert_eq!(String::from_utf8(out.body).unwrap(), want);
-    }
-
-    #[test]
-    fn hostile_documents_never_panic(kind in 0usize..16, field in "[a-z]{1,12}", value in "[\\[\\]{}\",:0-9a-z]{0,40}") {
-        let kinds = [("v1", "Pod"), ("v1", "Service"), ("v1", "Secret"), ("v1", "ServiceAccount"), ("batch/v1", "Job"),
-            ("v1", "PersistentVolumeClaim"), ("v1", "Endpoints"), ("apps/v1", "StatefulSet"), ("example.com/v1", "Widget"),
-            ("networking.k8s.io/v1", "NetworkPolicy"), ("v1", "Namespace"), ("v1", "PersistentVolume"),
-            ("apiextensions.k8s.io/v1", "CustomResourceDefinition"), ("rbac.authorization.k8s.io/v1", "RoleBinding"),
-            ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration"), ("storage.k8s.io/v1", "StorageClass")];
-        let (version, kind) = kinds[kind];
-        let body = format!(r#"{{"apiVersion":"{version}","kind":"{kind}","metadata":{{"name":"x","labels":{value},"annotations":[]}},"spec":{{"{field}":{value}}},"webhooks":{value}}}"#);
-        let group = version.rsplit_once('/').map_or("", |(g, _)| g);
-        let key = ObjectKey { namespace: None, kind: GroupKind::new(group, kind), name: "x".into() };
-        let _ = clean(&key, body.as_bytes(), &mapped());
-    }
 }

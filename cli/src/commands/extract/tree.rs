@@ -27,7 +27,10 @@ impl TreeError {
             Self::Exists { .. } => true,
             Self::Io { source, .. } => {
                 let code = source.raw_os_error().map(Errno::from_raw_os_error);
-                !matches!(code, Some(Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::IO | Errno::MFILE | Errno::NFILE))
+                !matches!(
+                    code,
+                    Some(Errno::NOSPC | Errno::DQUOT | Errno::ROFS | Errno::IO | Errno::MFILE | Errno::NFILE)
+                )
             }
         }
     }
@@ -47,12 +50,19 @@ impl Tree {
         let io = |action, source| TreeError::Io { action, path: path.to_owned(), source, next: "" };
         std::fs::create_dir_all(path).map_err(|e| io("make the folder", e))?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|e| io("open the folder", e.into()))?;
+        let root = rustix::fs::openat(CWD, path, flags, Mode::empty())
+            .map_err(|e| io("open the folder", e.into()))?;
         Ok(Self { root: Arc::new(root), path: path.to_owned(), open: Mutex::default() })
     }
 
     /// Creates a file below folders that are made as needed. A private one is readable by its owner alone.
-    pub(super) fn create(&self, folders: &[&str], file: &str, private: bool, content: &[u8]) -> Result<(), TreeError> {
+    pub(super) fn create(
+        &self,
+        folders: &[&str],
+        file: &str,
+        private: bool,
+        content: &[u8],
+    ) -> Result<(), TreeError> {
         let folder = self.folder(folders)?;
         let mut path = self.path.clone();
         path.extend(folders);
@@ -84,7 +94,13 @@ impl Tree {
         let mut path = self.path.clone();
         for name in names {
             path.push(name);
-            let io = |action, source: Errno, next| TreeError::Io { action, path: path.clone(), source: source.into(), next };
+            let io = |action, source: Errno, next| TreeError::Io {
+                action,
+                path: path.clone(),
+                source: source.into(),
+                next,
+            };
+            check_name(name).map_err(|e| io("make the folder", e, ""))?;
             match rustix::fs::mkdirat(at.as_fd(), *name, Mode::from_raw_mode(0o755)) {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(e) => return Err(io("make the folder", e, "")),
@@ -102,12 +118,16 @@ impl Tree {
     }
 }
 
+/// One name, not a path.
+fn check_name(name: &str) -> Result<(), Errno> {
+    let is_path = name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']);
+    if is_path { Err(Errno::INVAL) } else { Ok(()) }
+}
+
 /// Opens one name in a folder. Where a sandbox does not know openat2, one name without a slash and O_NOFOLLOW come
 /// to the same.
 fn open_beneath(folder: BorrowedFd<'_>, name: &str, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
-    if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
-        return Err(Errno::INVAL);
-    }
+    check_name(name)?;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     match rustix::fs::openat2(folder, name, flags, mode, resolve) {
         Err(Errno::NOSYS | Errno::PERM) => rustix::fs::openat(folder, name, flags, mode),

@@ -92,7 +92,7 @@ pub(super) fn make(plan: &Plan, protection: &Protection, now: Timestamp) -> Resu
         dir: &plan.dir,
         own_identity: plan.recipients.is_empty(),
         protected: protection.is_protected(),
-        recipients: recipients.len(),
+        recipients: &recipients,
         credentials: credentials.is_some(),
     };
     // Last: whoever finds it knows that the rest is there.

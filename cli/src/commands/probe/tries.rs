@@ -10,6 +10,7 @@ use lifeboat_common::store::{ReadStore, StoreError, StoreErrorKind};
 use lifeboat_format::crypto::random;
 use lifeboat_format::id::Sha256;
 use lifeboat_format::{layout, limits};
+use std::collections::BTreeMap;
 
 /// Between two times of one clock: whole seconds, and the request's own time.
 const CLOCK_SLACK_S: i64 = 5;
@@ -35,7 +36,7 @@ impl Role {
 
     /// Whether design's rights for this role have it.
     fn may(self, right: Right) -> Wanted {
-        use Right::{Create, Delete, Overwrite, Public, Read, Versions};
+        use Right::{Create, Delete, Mark, Overwrite, Public, Read, Versions};
         match (self, right) {
             (_, Overwrite) => Wanted::Refused,
             (_, Read) | (Self::Agent, Create) | (Self::Retain, Delete) | (Self::Administrator, Public) => {
@@ -43,7 +44,7 @@ impl Role {
             }
             (Self::Replicator, Versions) => Wanted::Allowed,
             (_, Versions) => Wanted::Either,
-            (_, Create | Delete | Public) => Wanted::Refused,
+            (_, Create | Delete | Public | Mark) => Wanted::Refused,
         }
     }
 }
@@ -56,9 +57,25 @@ enum Right {
     Create,
     /// Under charter/ and epochs/.
     Public,
+    /// Under lost/ and forgotten/: the marker credential's alone, which is not tried.
+    Mark,
     Overwrite,
     Delete,
 }
+
+/// Where something may or may not be created.
+const PREFIXES: [(&str, Right); 7] = [
+    (layout::LISTS, Right::Create),
+    (layout::MANIFESTS, Right::Create),
+    (layout::AGENT, Right::Create),
+    (layout::CHARTER, Right::Public),
+    (layout::EPOCHS, Right::Public),
+    (layout::LOST, Right::Mark),
+    (layout::FORGOTTEN, Right::Mark),
+];
+
+/// An object under each prefix that has one.
+type There = BTreeMap<&'static str, (String, Bytes)>;
 
 struct Canary {
     key: String,
@@ -112,17 +129,21 @@ impl Tries {
             }
         };
         self.versioning(targets.iter().map(|(_, t)| &**t)).await;
+        let there = there(targets.iter().map(|(_, t)| t.read())).await;
         for (role, target) in &targets {
-            self.reading(*role, &**target).await;
+            self.reading(*role, &**target, &there).await;
             if target.has_rights() {
-                self.prefixes(*role, &**target, conditional).await;
+                self.prefixes(*role, &**target, conditional, &there).await;
                 self.overwriting(*role, &**target, creator).await;
             }
         }
         for (role, target) in &targets {
             self.deleting(*role, &**target, creator).await;
         }
-        self.rows.sort_by_key(|row| row.credential != "store");
+        let place = |row: &Row| {
+            targets.iter().position(|(role, _)| role.name() == row.credential).map_or(0, |i| i + 1)
+        };
+        self.rows.sort_by_key(place);
         Ok(self.rows)
     }
 
@@ -232,15 +253,12 @@ impl Tries {
         }
     }
 
-    async fn reading(&mut self, role: Role, target: &dyn Probed) {
+    async fn reading(&mut self, role: Role, target: &dyn Probed, there: &There) {
         let listed = target.read().list(layout::CHARTER, None, 1).await;
-        let first = listed.as_ref().ok().and_then(|page| page.entries.first().map(|e| e.key.clone()));
         self.right(role, "list", Right::Read, found(listed.map(drop)));
-        let read = match first {
-            Some(key) => found(target.read().get(&key, limits::CHARTER_MAX).await.map(drop)),
-            None => {
-                Found::Unknown("there is no charter to read yet; run it again after lifeboat init".to_owned())
-            }
+        let read = match there.get(layout::CHARTER) {
+            Some((key, _)) => found(target.read().get(key, limits::CHARTER_MAX).await.map(drop)),
+            None => Found::Unknown("there is no charter yet; run it again after lifeboat init".to_owned()),
         };
         self.right(role, "get", Right::Read, read);
         if !target.has_rights() {
@@ -256,27 +274,16 @@ impl Tries {
     }
 
     /// Creates what is there, with its own bytes: the store's answer tells the right, and nothing changes.
-    async fn prefixes(&mut self, role: Role, target: &dyn Probed, conditional: bool) {
-        let prefixes = [
-            (layout::LISTS, Right::Create),
-            (layout::MANIFESTS, Right::Create),
-            (layout::AGENT, Right::Create),
-            (layout::CHARTER, Right::Public),
-            (layout::EPOCHS, Right::Public),
-            (layout::LOST, Right::Delete),
-            (layout::FORGOTTEN, Right::Delete),
-        ];
-        for (prefix, right) in prefixes {
-            let found = if conditional {
-                create_again(target, prefix).await
-            } else {
-                Found::Unknown(
+    async fn prefixes(&mut self, role: Role, target: &dyn Probed, conditional: bool, there: &There) {
+        for (prefix, right) in PREFIXES {
+            let found = match there.get(prefix) {
+                _ if !conditional => Found::Unknown(
                     "the condition of a create is not proven here, so it could overwrite".to_owned(),
-                )
+                ),
+                Some((key, bytes)) => create_again(target, key, bytes).await,
+                None => Found::Unknown("nothing is there yet to try it on".to_owned()),
             };
-            // Markers are the marker credential's alone; nobody who is tried here has that right.
-            let wanted = if right == Right::Delete { Wanted::Refused } else { role.may(right) };
-            self.rows.push(Row::right(role.name(), format!("create under {prefix}"), wanted, found));
+            self.right(role, format!("create under {prefix}"), right, found);
         }
     }
 
@@ -323,18 +330,26 @@ impl Tries {
     }
 }
 
-async fn create_again(target: &dyn Probed, prefix: &str) -> Found {
-    let there = match first(target.read(), prefix).await {
-        Ok(Some(there)) => there,
-        Ok(None) => return Found::Unknown("nothing is there yet to try it on".to_owned()),
-        Err(error) => return Found::Unknown(error.to_string()),
-    };
-    let (key, bytes) = there;
-    let sha256 = Sha256::of(&bytes).0;
-    match target.create().create(&key, bytes, sha256).await {
+async fn create_again(target: &dyn Probed, key: &str, bytes: &Bytes) -> Found {
+    match target.create().create(key, bytes.clone(), Sha256::of(bytes).0).await {
         Err(error) if error.kind == StoreErrorKind::Exists => Found::Allowed,
         other => found(other.map(drop)),
     }
+}
+
+/// One object under each prefix, as the first credential that can read one sees it.
+async fn there<'a>(stores: impl Iterator<Item = &'a dyn ReadStore>) -> There {
+    let stores: Vec<&dyn ReadStore> = stores.collect();
+    let mut there = There::new();
+    for (prefix, _) in PREFIXES {
+        for store in &stores {
+            if let Ok(Some(object)) = first(*store, prefix).await {
+                there.insert(prefix, object);
+                break;
+            }
+        }
+    }
+    there
 }
 
 async fn first(store: &dyn ReadStore, prefix: &str) -> Result<Option<(String, Bytes)>, StoreError> {

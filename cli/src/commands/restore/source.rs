@@ -49,11 +49,15 @@ impl ObjectSource for SnapshotSource {
             None => vec![ObjectFilter { namespace, ..ObjectFilter::default() }],
             Some(kinds) => {
                 let words: BTreeSet<String> = kinds.iter().map(|k| kind_group(&k.kind, &k.group)).collect();
-                let filter = |word| ObjectFilter { namespace: namespace.clone(), kind_group: Some(word), stem: None };
+                let filter =
+                    |word| ObjectFilter { namespace: namespace.clone(), kind_group: Some(word), stem: None };
                 words.into_iter().map(filter).collect()
             }
         };
-        stream::iter(filters).flat_map(|filter| self.open.objects(&filter)).map(move |o| convert(scope, o)).boxed()
+        stream::iter(filters)
+            .flat_map(|filter| self.open.objects(&filter))
+            .map(move |o| convert(scope, o))
+            .boxed()
     }
 
     fn gaps(&self) -> Vec<String> {
@@ -65,7 +69,14 @@ impl ObjectSource for SnapshotSource {
         let report: Result<lifeboat_agent::select::Report, _> = serde_json::from_slice(self.open.report());
         let Ok(report) = report else { return gaps };
         gaps.extend(report.missed.iter().take(GAPS_MAX).map(|m| {
-            format!("the backup missed {}{} {}/{}: {}", m.kind, group(&m.group), m.namespace, m.name, m.message)
+            format!(
+                "the backup missed {}{} {}/{}: {}",
+                m.kind,
+                group(&m.group),
+                m.namespace,
+                m.name,
+                m.message
+            )
         }));
         let more = report.missed_total.saturating_sub(report.missed.len().min(GAPS_MAX) as u64);
         if more > 0 {
@@ -95,7 +106,8 @@ fn convert(scope: Option<&str>, stored: Result<Stored, ReadError>) -> Result<Sto
         let key = ObjectKey { namespace: name.namespace.clone(), kind, name: name.name.clone() };
         SourceError { key: Some(Box::new(key)), target: name.path(), detail }
     };
-    let kind: Kind<'_> = serde_json::from_slice(&stored.json).map_err(|e| broken(format!("it is no object: {e}")))?;
+    let kind: Kind<'_> =
+        serde_json::from_slice(&stored.json).map_err(|e| broken(format!("it is no object: {e}")))?;
     let group = kind.api_version.rsplit_once('/').map_or("", |(group, _)| group);
     if kind_group(&kind.kind, group) != name.kind_group {
         return Err(broken(format!("it says that it is a {} of {}", kind.kind, kind.api_version)));

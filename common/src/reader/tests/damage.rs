@@ -47,7 +47,9 @@ async fn a_missing_or_cut_pack_is_named() {
     }
     r.store.remove(pack);
     let (_, errors) = read_all(&open(&r, "1").await.unwrap()).await;
-    assert!(matches!(&errors[0], ReadError::At { source, .. } if matches!(**source, ReadError::Missing { .. })));
+    assert!(
+        matches!(&errors[0], ReadError::At { source, .. } if matches!(**source, ReadError::Missing { .. }))
+    );
     r.store.put(pack, sound);
     r.store.remove(&committed.body_pack);
     assert_eq!(open(&r, "1").await.unwrap_err().key(), Some(committed.body_pack.as_str()));
@@ -85,7 +87,9 @@ async fn a_store_that_does_not_answer_is_no_damage() {
     for seed in 0..40 {
         let faults = Faults { before: 0.1, truncate: 0.1, cut: 0.1, ..Faults::default() };
         let store = FaultyStore::new(Arc::new(r.store.clone()), seed).with(Operation::Get, faults);
-        let Ok(opened) = Repository::open(Arc::new(store), &r.cluster, &r.owner_key()).await else { continue };
+        let Ok(opened) = Repository::open(Arc::new(store), &r.cluster, &r.owner_key()).await else {
+            continue;
+        };
         let Ok(list) = opened.snapshots().await else { continue };
         let Ok(latest) = list.latest() else { panic!("a short answer hid a snapshot: {:?}", list.anomalies) };
         let Ok(open) = opened.open_snapshot(latest, r.keyring(&opened)).await else { continue };

@@ -61,7 +61,11 @@ async fn a_snapshot_has_a_number_and_an_id() {
 async fn an_id_that_begins_two_is_ambiguous() {
     let mut r = TestRepository::new();
     for last in 0..2 {
-        r.commit_with(&small("{}"), |_| {}, |m| m.id = lifeboat_format::id::SnapshotId([0xab; 16].map(|b| b ^ last)));
+        r.commit_with(
+            &small("{}"),
+            |_| {},
+            |m| m.id = lifeboat_format::id::SnapshotId([0xab; 16].map(|b| b ^ last)),
+        );
     }
     let twins = list(&r).await;
     assert!(twins.resolve("abababab").is_ok());
@@ -83,7 +87,10 @@ async fn one_damaged_manifest_costs_one_snapshot() {
     assert!(matches!(all.resolve("3"), Err(ResolveError::Unusable { seq: 3, .. })));
     r.store.remove(&layout::manifest(1));
     let all = list(&r).await;
-    assert_eq!((seqs(&all), kinds(&all)), (vec![2, 4, 5], vec![AnomalyKind::Missing, AnomalyKind::Unverifiable]));
+    assert_eq!(
+        (seqs(&all), kinds(&all)),
+        (vec![2, 4, 5], vec![AnomalyKind::Missing, AnomalyKind::Unverifiable])
+    );
 }
 
 #[tokio::test]

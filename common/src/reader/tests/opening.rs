@@ -22,7 +22,7 @@ async fn everything_comes_back() {
     assert_eq!(objects["objects/web/secret/password.yaml"], br#"{"kind":"Secret"}"#);
     let namespaces = open.namespaces();
     assert_eq!(namespaces, [None, Some("data".to_owned()), Some("web".to_owned())]);
-    assert_eq!(open.kinds(&Some("web".to_owned())).await.unwrap(), ["configmap", "deployment.apps", "secret"]);
+    assert_eq!(open.kinds(&Some("web".to_owned())).await.0, ["configmap", "deployment.apps", "secret"]);
     let unordered = open.objects_unordered(&ObjectFilter::default()).count().await;
     assert_eq!(unordered, 3004);
 }
@@ -49,7 +49,14 @@ async fn a_filter_gives_what_is_below_it() {
     let mut r = TestRepository::new();
     r.commit(&sample());
     let open = open(&r, "latest").await.unwrap();
-    for (path, count) in [("objects", 3004), ("objects/web", 3002), ("objects/web/configmap/", 3000), ("objects/_cluster", 1), ("objects/web/configmap/c00001.yaml", 1), ("objects/web/none", 0)] {
+    for (path, count) in [
+        ("objects", 3004),
+        ("objects/web", 3002),
+        ("objects/web/configmap/", 3000),
+        ("objects/_cluster", 1),
+        ("objects/web/configmap/c00001.yaml", 1),
+        ("objects/web/none", 0),
+    ] {
         let filter = parse_object_path(path).unwrap();
         assert_eq!(open.names(&filter).count().await, count, "{path}");
     }

@@ -24,7 +24,10 @@ fn two() -> (TestRepository, [crate::testing::Committed; 2]) {
 async fn a_sound_repository_is_sound() {
     let (r, _) = two();
     let opened = r.open().await;
-    for options in [VerifyOptions::default(), VerifyOptions { keyring: Some(r.keyring(&opened)), ..VerifyOptions::default() }] {
+    for options in [
+        VerifyOptions::default(),
+        VerifyOptions { keyring: Some(r.keyring(&opened)), ..VerifyOptions::default() },
+    ] {
         let report = run(&r, &options).await;
         assert!(report.is_sound(), "{report:?}");
         assert_eq!(report.snapshots.into_iter().collect::<Vec<_>>(), [(1, true), (2, true)]);
@@ -55,7 +58,10 @@ async fn every_kind_of_file_is_checked() {
                 continue;
             };
             let list = opened.snapshots().await.unwrap();
-            let report = verify(&opened, &list, &list.kept().collect::<Vec<_>>(), &VerifyOptions::default(), &|_| {}).await.unwrap();
+            let report =
+                verify(&opened, &list, &list.kept().collect::<Vec<_>>(), &VerifyOptions::default(), &|_| {})
+                    .await
+                    .unwrap();
             let unseen = damage == 2 && (*key == layout::manifest(2) || key.starts_with("receipts/"));
             assert_eq!(report.damage.iter().any(|d| d.key == *key), !unseen, "{key}: {report:?}");
             assert!(report.unchecked.is_empty(), "{report:?}");
@@ -99,7 +105,9 @@ async fn a_store_that_does_not_answer_is_unchecked() {
     for seed in 0..30 {
         let faults = Faults { before: 0.1, truncate: 0.1, cut: 0.1, ..Faults::default() };
         let store = FaultyStore::new(Arc::new(r.store.clone()), seed).with(Operation::Get, faults);
-        let Ok(opened) = Repository::open(Arc::new(store), &r.cluster, &r.owner_key()).await else { continue };
+        let Ok(opened) = Repository::open(Arc::new(store), &r.cluster, &r.owner_key()).await else {
+            continue;
+        };
         let all: Vec<&Snapshot> = list.kept().collect();
         let report = verify(&opened, &list, &all, &VerifyOptions::default(), &|_| {}).await.unwrap();
         let packs = report.damage.iter().filter(|d| d.key.starts_with("packs/"));

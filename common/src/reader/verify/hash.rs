@@ -17,11 +17,17 @@ pub(super) struct Target {
 
 #[derive(Debug)]
 pub(super) enum Outcome {
-    Sound { bytes: u64 },
+    Sound {
+        bytes: u64,
+    },
     Missing,
     /// Of a length it must not have.
-    Length { seen: u64 },
-    Altered { seen: Sha256 },
+    Length {
+        seen: u64,
+    },
+    Altered {
+        seen: Sha256,
+    },
     Unreached(StoreError),
 }
 

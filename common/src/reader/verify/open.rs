@@ -36,7 +36,8 @@ pub(super) async fn check(
     };
     for problem in open.problems() {
         let expected = "names that can be paths";
-        report.damage(Damage::new(format!("snapshot {seq}"), DamageKind::Invalid, expected, problem).of([seq]));
+        report
+            .damage(Damage::new(format!("snapshot {seq}"), DamageKind::Invalid, expected, problem).of([seq]));
     }
     let of_entries = open.domains().iter().map(|d| d.entries).sum();
     let mut entries = 0;
@@ -67,7 +68,8 @@ async fn check_entry(
 ) -> Result<(), (String, ReadError)> {
     let entry = entry.map_err(|e| (domain.folder(), e))?;
     let path = || {
-        let name = ObjectName::from_key(domain.namespace.as_deref(), &entry.key).filter(|_| domain.has_objects());
+        let name =
+            ObjectName::from_key(domain.namespace.as_deref(), &entry.key).filter(|_| domain.has_objects());
         name.map_or_else(|| domain.folder(), |n| n.path())
     };
     let references = map::references(open.chunks(), &entry).await.map_err(|e| (path(), e))?;
@@ -84,7 +86,8 @@ fn add(report: &mut VerifyReport, seq: u64, path: String, error: &ReadError) {
         return;
     }
     let key = error.key().map_or_else(|| layout::manifest(seq), str::to_owned);
-    let kind = if matches!(error, ReadError::Missing { .. }) { DamageKind::Missing } else { DamageKind::Invalid };
+    let kind =
+        if matches!(error, ReadError::Missing { .. }) { DamageKind::Missing } else { DamageKind::Invalid };
     let mut damage = Damage::new(key, kind, "bytes that open", error.to_string()).of([seq]);
     damage.objects.extend((!path.is_empty()).then_some(path));
     report.damage(damage);

@@ -67,7 +67,12 @@ impl Plan {
         }
     }
 
-    async fn add_lists(&mut self, repository: &Repository, snapshots: &[&Snapshot], report: &mut VerifyReport) {
+    async fn add_lists(
+        &mut self,
+        repository: &Repository,
+        snapshots: &[&Snapshot],
+        report: &mut VerifyReport,
+    ) {
         let names: BTreeSet<Sha256> =
             snapshots.iter().flat_map(|s| s.manifest.packs.iter().map(|p| p.list)).collect();
         let mut read = stream::iter(names)
@@ -98,7 +103,8 @@ impl Plan {
             for entry in chosen(seq, set, list) {
                 match entry {
                     Ok(entry) => {
-                        if bound.insert(entry.handle, entry.sha256).is_some_and(|other| other != entry.sha256) {
+                        if bound.insert(entry.handle, entry.sha256).is_some_and(|other| other != entry.sha256)
+                        {
                             contradicts(format!("the handle {} is bound to two packs", entry.handle));
                         }
                         packs.push(entry);
@@ -122,17 +128,38 @@ impl Plan {
         self.targets.values().cloned()
     }
 
-    /// The snapshots that need a file: for a pack those that name it, for a charter or epoch all.
-    pub(super) fn affected(&self, key: &str, snapshots: &[&Snapshot]) -> Vec<u64> {
-        let pack = layout::parse_pack(key);
-        let needs = |s: &&&Snapshot| {
-            let Some(pack) = pack else { return true };
-            s.manifest.packs.iter().any(|set| {
-                let list = self.lists.get(&set.list);
-                list.is_some_and(|l| set.bitmap.iter().any(|i| l.packs.get(i).is_some_and(|p| p.sha256 == pack)))
-            })
-        };
-        snapshots.iter().filter(needs).map(|s| s.manifest.seq).collect()
+    /// Says of each damaged pack which snapshots need it; of a charter or epoch, all do.
+    pub(super) fn name_snapshots(&self, report: &mut VerifyReport, snapshots: &[&Snapshot]) {
+        let all: Vec<u64> = snapshots.iter().map(|s| s.manifest.seq).collect();
+        let mut packs: HashMap<Sha256, Vec<u64>> = HashMap::new();
+        for damage in &mut report.damage {
+            if let Some(pack) = layout::parse_pack(&damage.key) {
+                packs.insert(pack, Vec::new());
+            } else if self.targets.contains_key(&damage.key) {
+                damage.snapshots.clone_from(&all);
+            }
+        }
+        if packs.is_empty() {
+            return;
+        }
+        for snapshot in snapshots {
+            let seq = snapshot.manifest.seq;
+            for set in &snapshot.manifest.packs {
+                let entries =
+                    self.lists.get(&set.list).into_iter().flat_map(|l| chosen(seq, set, l)).flatten();
+                for entry in entries {
+                    match packs.get_mut(&entry.sha256) {
+                        Some(seqs) if seqs.last() != Some(&seq) => seqs.push(seq),
+                        _ => {}
+                    }
+                }
+            }
+        }
+        for damage in &mut report.damage {
+            if let Some(seqs) = layout::parse_pack(&damage.key).and_then(|p| packs.remove(&p)) {
+                damage.snapshots = seqs;
+            }
+        }
     }
 }
 
@@ -143,7 +170,11 @@ impl VerifyReport {
             self.unchecked(Unchecked { key, why: error.to_string() });
             return;
         }
-        let kind = if matches!(error, ReadError::Missing { .. }) { DamageKind::Missing } else { DamageKind::Altered };
+        let kind = if matches!(error, ReadError::Missing { .. }) {
+            DamageKind::Missing
+        } else {
+            DamageKind::Altered
+        };
         let affected = snapshots.iter().filter(|s| s.manifest.packs.iter().any(|p| p.list == *name));
         let damage = Damage::new(key, kind, format!("SHA-256 {name}"), error.to_string());
         self.damage(damage.of(affected.map(|s| s.manifest.seq)));

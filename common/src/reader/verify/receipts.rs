@@ -24,13 +24,16 @@ pub(super) async fn check(
         list.snapshots.iter().chain(&list.checkpoints).map(|s| (s.manifest.seq, s.sha256)).collect();
     let entries = list_all(&*repository.store, layout::RECEIPTS).await?;
     let seqs: Vec<u64> = entries.iter().filter_map(|e| layout::parse_receipt(&e.key)).collect();
-    let mut receipts = stream::iter(seqs).map(|seq| async move { (seq, repository.receipt(seq).await) }).buffered(FETCHES);
+    let mut receipts =
+        stream::iter(seqs).map(|seq| async move { (seq, repository.receipt(seq).await) }).buffered(FETCHES);
     while let Some((seq, receipt)) = receipts.next().await {
         let key = layout::receipt(seq);
         let expected = "a receipt signed by the replicator for the manifest of this number";
         let invalid = |seen: String| Damage::new(key.clone(), DamageKind::Invalid, expected, seen).of([seq]);
         match receipt {
-            Ok(Ok(receipt)) if receipt.seq != seq => report.damage(invalid(format!("a receipt for number {}", receipt.seq))),
+            Ok(Ok(receipt)) if receipt.seq != seq => {
+                report.damage(invalid(format!("a receipt for number {}", receipt.seq)))
+            }
             Ok(Ok(receipt)) if manifests.get(&seq).is_some_and(|m| *m != receipt.manifest) => {
                 report.damage(invalid(format!("a receipt for the manifest {}", receipt.manifest)));
             }
@@ -47,7 +50,9 @@ impl Repository {
     pub async fn receipt(&self, seq: u64) -> Result<Result<Receipt, String>, ReadError> {
         let bytes = match self.store.get(&layout::receipt(seq), limits::RECEIPT_MAX).await {
             Ok(bytes) => bytes,
-            Err(e) if matches!(e.kind, StoreErrorKind::TooLarge | StoreErrorKind::NotFound) => return Ok(Err(e.detail)),
+            Err(e) if matches!(e.kind, StoreErrorKind::TooLarge | StoreErrorKind::NotFound) => {
+                return Ok(Err(e.detail));
+            }
             Err(e) => return Err(e.into()),
         };
         let mut why = "no receipt key in the charter".to_owned();

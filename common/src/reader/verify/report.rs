@@ -1,11 +1,10 @@
 //! What a verification found: plain data, and how findings are put into it.
 
 use super::hash::{Outcome, Target};
-use super::plan::Plan;
 use crate::reader::chain::{AnomalyKind, Snapshot, SnapshotList};
 use lifeboat_format::layout;
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Objects of a snapshot named for one damaged file, at most.
 const OBJECTS_NAMED: usize = 100;
@@ -56,6 +55,9 @@ pub struct VerifyReport {
     pub damage: Vec<Damage>,
     /// Not known to be damaged, nor sound.
     pub unchecked: Vec<Unchecked>,
+    /// Where each key is in `damage`.
+    #[serde(skip)]
+    index: HashMap<String, usize>,
 }
 
 impl Damage {
@@ -98,14 +100,17 @@ impl VerifyReport {
 
     /// Adds a finding; one file is one finding.
     pub(super) fn damage(&mut self, damage: Damage) {
-        match self.damage.iter_mut().find(|d| d.key == damage.key) {
+        match self.index.get(&damage.key).and_then(|i| self.damage.get_mut(*i)) {
             Some(known) => {
                 let all: BTreeSet<u64> = known.snapshots.iter().chain(&damage.snapshots).copied().collect();
                 known.snapshots = all.into_iter().collect();
                 let room = OBJECTS_NAMED.saturating_sub(known.objects.len());
                 known.objects.extend(damage.objects.into_iter().take(room));
             }
-            None => self.damage.push(damage),
+            None => {
+                self.index.insert(damage.key.clone(), self.damage.len());
+                self.damage.push(damage);
+            }
         }
     }
 
@@ -123,23 +128,25 @@ impl VerifyReport {
         }
     }
 
-    pub(super) fn add(&mut self, target: &Target, outcome: Outcome, plan: &Plan, snapshots: &[&Snapshot]) {
+    pub(super) fn add(&mut self, target: &Target, outcome: Outcome) {
         let expected = match target.size {
             Some(size) => format!("SHA-256 {}, {size} bytes", target.sha256),
             None => format!("SHA-256 {}", target.sha256),
         };
         let (kind, seen) = match outcome {
             Outcome::Sound { bytes } => return self.sound(bytes),
-            Outcome::Unreached(e) => return self.unchecked(Unchecked { key: target.key.clone(), why: e.to_string() }),
+            Outcome::Unreached(e) => {
+                return self.unchecked(Unchecked { key: target.key.clone(), why: e.to_string() });
+            }
             Outcome::Missing => (DamageKind::Missing, "nothing".to_owned()),
             Outcome::Length { seen } => (DamageKind::Truncated, format!("{seen} bytes")),
             Outcome::Altered { seen } => (DamageKind::Altered, format!("SHA-256 {seen}")),
         };
-        let affected = plan.affected(&target.key, snapshots);
-        self.damage(Damage::new(&target.key, kind, expected, seen).of(affected));
+        self.damage(Damage::new(&target.key, kind, expected, seen));
     }
 
     pub(super) fn finish(&mut self) {
+        self.index.clear();
         self.damage.sort_by(|a, b| a.key.cmp(&b.key));
         self.unchecked.sort_by(|a, b| a.key.cmp(&b.key));
         for seq in self.damage.iter().flat_map(|d| &d.snapshots) {

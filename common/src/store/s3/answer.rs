@@ -16,6 +16,9 @@ use std::time::Duration;
 /// The longest answer that is read into memory whole: a page of 1000 keys, each character escaped.
 const LONGEST_ANSWER: usize = 16 << 20;
 
+/// What is said when nothing gave a credential.
+pub(super) const NO_CREDENTIAL: &str = "no credential was found";
+
 /// A failed call, judged.
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -43,10 +46,14 @@ impl Answer {
                 "s3:GetObject (and s3:ListBucket, without which an absent object looks forbidden)"
             }
             "list" => "s3:ListBucket",
-            "create" => "s3:PutObject",
-            _ => "s3:DeleteObject",
+            "create" | "overwrite" => "s3:PutObject",
+            "delete" => "s3:DeleteObject",
+            _ => "the right to do this",
         };
         match self.kind {
+            StoreErrorKind::Denied if self.detail == NO_CREDENTIAL => {
+                "; set credentials_file in the [s3] table, or give one as the AWS tools take it".to_owned()
+            }
             StoreErrorKind::Denied => format!("; check that {credential} is valid and has {right} there"),
             StoreErrorKind::Unavailable if self.unreached => {
                 format!("; check the endpoint ({endpoint}), its certificate, and the way to it")

@@ -3,7 +3,8 @@
 //! Nothing that a network or a busy server does is taken for damage. Decides; does no I/O.
 
 use super::super::StoreErrorKind as Kind;
-use super::answer::Answer;
+use super::answer::{Answer, NO_CREDENTIAL};
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use std::error::Error;
@@ -38,10 +39,13 @@ where
             Answer { status: Some(status), ..answer(kind, detail, true) }
         }
         SdkError::TimeoutError(_) => Answer::silence("there was no answer in time"),
-
-        _ if no_credential(error) => {
-            answer(Kind::Denied, format!("there is no credential: {}", chain(error)), false)
-        }
+        _ if credential_trouble(error).is_some() => match credential_trouble(error) {
+            Some(CredentialsError::ProviderTimedOut(_) | CredentialsError::ProviderError(_)) => {
+                let detail = format!("no credential could be had just now: {}", chain(error));
+                answer(Kind::Unavailable, detail, false)
+            }
+            _ => answer(Kind::Denied, NO_CREDENTIAL.to_owned(), false),
+        },
         SdkError::DispatchFailure(_) => {
             Answer { unreached: true, ..answer(Kind::Unavailable, chain(error), true) }
         }
@@ -141,8 +145,8 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
     std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
 }
 
-fn no_credential(error: &(dyn Error + 'static)) -> bool {
-    causes(error).any(|cause| cause.is::<aws_credential_types::provider::error::CredentialsError>())
+fn credential_trouble<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a CredentialsError> {
+    causes(error).find_map(|cause| cause.downcast_ref())
 }
 
 /// Whether the connection failed while the answer came in.

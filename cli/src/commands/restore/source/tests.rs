@@ -13,11 +13,20 @@ async fn source(r: &TestRepository) -> SnapshotSource {
 fn sample() -> SnapshotBuilder {
     SnapshotBuilder::default()
         .object(None, "namespace", "web", r#"{"apiVersion":"v1","kind":"Namespace"}"#)
-        .object(Some("web"), "networkpolicy.networking.k8s.io", "a", r#"{"apiVersion":"networking.k8s.io/v1","kind":"NetworkPolicy"}"#)
+        .object(
+            Some("web"),
+            "networkpolicy.networking.k8s.io",
+            "a",
+            r#"{"apiVersion":"networking.k8s.io/v1","kind":"NetworkPolicy"}"#,
+        )
         .object(Some("web"), "secret", "s", r#"{"apiVersion":"v1","kind":"Secret"}"#)
 }
 
-async fn all(source: &SnapshotSource, scope: Option<&str>, kinds: Option<&BTreeSet<GroupKind>>) -> Vec<Result<ObjectKey, SourceError>> {
+async fn all(
+    source: &SnapshotSource,
+    scope: Option<&str>,
+    kinds: Option<&BTreeSet<GroupKind>>,
+) -> Vec<Result<ObjectKey, SourceError>> {
     source.objects(scope, kinds).map(|o| o.map(|o| o.key)).collect().await
 }
 
@@ -27,7 +36,8 @@ async fn kinds_are_written_as_in_the_objects() {
     r.commit(&sample());
     let source = source(&r).await;
     assert_eq!(source.scopes().await.unwrap(), [None, Some("web".to_owned())]);
-    let keys: Vec<String> = all(&source, Some("web"), None).await.into_iter().map(|k| k.unwrap().to_string()).collect();
+    let keys: Vec<String> =
+        all(&source, Some("web"), None).await.into_iter().map(|k| k.unwrap().to_string()).collect();
     assert_eq!(keys, ["NetworkPolicy.networking.k8s.io web/a", "Secret web/s"]);
     let secrets = BTreeSet::from([GroupKind::new("", "Secret"), GroupKind::new("", "Pod")]);
     assert_eq!(all(&source, Some("web"), Some(&secrets)).await.len(), 1);
@@ -39,11 +49,21 @@ async fn kinds_are_written_as_in_the_objects() {
 #[tokio::test]
 async fn an_object_that_is_another_is_refused_alone() {
     let mut r = TestRepository::new();
-    r.commit(&sample().object(Some("web"), "configmap", "x", r#"{"apiVersion":"v1","kind":"Secret"}"#).object(Some("web"), "configmap", "y", "{"));
+    r.commit(
+        &sample().object(Some("web"), "configmap", "x", r#"{"apiVersion":"v1","kind":"Secret"}"#).object(
+            Some("web"),
+            "configmap",
+            "y",
+            "{",
+        ),
+    );
     let found = all(&source(&r).await, Some("web"), None).await;
     let errors: Vec<&SourceError> = found.iter().filter_map(|f| f.as_ref().err()).collect();
     assert_eq!((found.len(), errors.len()), (4, 2));
-    assert!(errors.iter().all(|e| e.key.is_some() && e.target.starts_with("objects/web/configmap/")), "{errors:?}");
+    assert!(
+        errors.iter().all(|e| e.key.is_some() && e.target.starts_with("objects/web/configmap/")),
+        "{errors:?}"
+    );
 }
 
 #[tokio::test]

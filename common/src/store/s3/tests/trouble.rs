@@ -166,3 +166,20 @@ async fn ranges_that_lie_are_noticed() {
     let server = Server::start(|_| Reply::error("416 Range Not Satisfiable", "InvalidRange")).await;
     assert!(store(&server).await.get_range("k", 10, 10).await.unwrap().is_empty());
 }
+
+/// A chain of providers none of which has a credential, or the last of which did not answer.
+#[tokio::test]
+async fn no_credential_is_told_from_one_that_cannot_be_had() {
+    use crate::store::s3::answer::NO_CREDENTIAL;
+    use crate::store::s3::judge::judge;
+    use aws_credential_types::provider::error::CredentialsError;
+    use aws_sdk_s3::error::SdkError;
+    use aws_sdk_s3::operation::head_object::HeadObjectError;
+    let judged =
+        |error: CredentialsError| judge(&SdkError::<HeadObjectError, _>::construction_failure(error));
+    let none = judged(CredentialsError::not_loaded("tried everything"));
+    assert_eq!((none.kind, none.detail.as_str()), (StoreErrorKind::Denied, NO_CREDENTIAL));
+    assert!(none.next("get", "x", "y").contains("credentials_file"));
+    let silent = judged(CredentialsError::provider_timed_out(Duration::from_secs(5)));
+    assert_eq!((silent.kind, silent.unclear), (StoreErrorKind::Unavailable, false));
+}

@@ -1,0 +1,134 @@
+//! A TCP relay before an S3 server that kills a process at its nth request: before the server hears of it, or after
+//! it was answered and nobody heard. So a kill -9 falls on every storage operation in turn.
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+
+/// When the victim dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    Before,
+    After,
+}
+
+#[derive(Debug, Default)]
+struct Plan {
+    victim: AtomicI32,
+    /// The request at which it dies, from 1; 0 for never.
+    at: AtomicUsize,
+    after: AtomicBool,
+    seen: AtomicUsize,
+    fired: AtomicBool,
+}
+
+/// The relay; it stops with the test's process.
+pub(crate) struct Killer {
+    address: SocketAddr,
+    plan: Arc<Plan>,
+}
+
+impl Killer {
+    pub(crate) fn before(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let plan = Arc::new(Plan::default());
+        let shared = plan.clone();
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let plan = shared.clone();
+                std::thread::spawn(move || relay(client, server, &plan));
+            }
+        });
+        Self { address, plan }
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Counts from zero again; the victim is told once it runs.
+    pub(crate) fn arm(&self, at: usize, moment: Moment) {
+        self.plan.victim.store(0, Ordering::SeqCst);
+        self.plan.seen.store(0, Ordering::SeqCst);
+        self.plan.fired.store(false, Ordering::SeqCst);
+        self.plan.after.store(moment == Moment::After, Ordering::SeqCst);
+        self.plan.at.store(at, Ordering::SeqCst);
+    }
+
+    pub(crate) fn victim(&self, pid: u32) {
+        self.plan.victim.store(i32::try_from(pid).unwrap(), Ordering::SeqCst);
+    }
+
+    pub(crate) fn disarm(&self) {
+        self.arm(0, Moment::Before);
+    }
+
+    /// Whether the victim's time came.
+    pub(crate) fn fired(&self) -> bool {
+        self.plan.fired.load(Ordering::SeqCst)
+    }
+
+    /// Requests seen since it was armed.
+    pub(crate) fn seen(&self) -> usize {
+        self.plan.seen.load(Ordering::SeqCst)
+    }
+}
+
+fn kill(plan: &Plan) {
+    plan.fired.store(true, Ordering::SeqCst);
+    // The victim connects as it starts: its pid may come a moment later.
+    for _ in 0..1000 {
+        if let Some(pid) = Pid::from_raw(plan.victim.load(Ordering::SeqCst)) {
+            let _gone = kill_process(pid, Signal::KILL);
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+fn is_request(bytes: &[u8]) -> bool {
+    ["GET /", "PUT /", "HEAD /", "POST /", "DELETE /"].iter().any(|m| bytes.starts_with(m.as_bytes()))
+}
+
+fn relay(mut client: TcpStream, server: SocketAddr, plan: &Arc<Plan>) {
+    let Ok(mut upstream) = TcpStream::connect(server) else { return };
+    let (mut back, mut answers) = (client.try_clone().unwrap(), upstream.try_clone().unwrap());
+    let dies_after_answer = Arc::new(AtomicBool::new(false));
+    let (flag, shared) = (dies_after_answer.clone(), plan.clone());
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; 64 << 10];
+        while let Ok(n) = answers.read(&mut buffer) {
+            if n > 0 && flag.load(Ordering::SeqCst) {
+                kill(&shared);
+                break;
+            }
+            if n == 0 || back.write_all(&buffer[..n]).is_err() {
+                break;
+            }
+        }
+        let _closed = back.shutdown(Shutdown::Both);
+    });
+    let mut buffer = vec![0; 64 << 10];
+    while let Ok(n) = client.read(&mut buffer) {
+        if n == 0 {
+            break;
+        }
+        if is_request(&buffer[..n]) {
+            let number = plan.seen.fetch_add(1, Ordering::SeqCst) + 1;
+            if number == plan.at.load(Ordering::SeqCst) {
+                if !plan.after.load(Ordering::SeqCst) {
+                    kill(plan);
+                    break;
+                }
+                dies_after_answer.store(true, Ordering::SeqCst);
+            }
+        }
+        if upstream.write_all(&buffer[..n]).is_err() {
+            break;
+        }
+    }
+    let _closed = upstream.shutdown(Shutdown::Both);
+}
