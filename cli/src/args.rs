@@ -8,7 +8,7 @@ use lifeboat_common::exit::UsageError;
 use lifeboat_common::keys::{self, PassphraseSource};
 use lifeboat_common::store::{ClusterFolder, ReadStore, S3Options, StoreUrl};
 use lifeboat_common::trust;
-use lifeboat_format::charter::{self, TrustedCharter};
+use lifeboat_format::charter;
 use lifeboat_format::crypto::open::Identities;
 use lifeboat_format::crypto::sign::VerifyKey;
 use lifeboat_format::id::ClusterName;
@@ -130,12 +130,6 @@ impl RepoArgs {
 }
 
 impl Repository {
-    /// The charters that trace back to the owner, ascending; stops when no owner is known.
-    pub(crate) async fn charters(&self) -> Result<Vec<TrustedCharter>> {
-        let owner = self.require_owner()?;
-        Ok(trust::charters(&*self.store, &owner, &self.cluster).await?)
-    }
-
     /// The pinned owner.
     pub(crate) fn require_owner(&self) -> Result<VerifyKey> {
         self.owner.ok_or_else(|| UsageError::new(self.owner_missing()).into())

@@ -7,7 +7,7 @@ use crate::folder::{self, AgentFiles, Folder, NewFile, replace};
 use crate::publish;
 use anyhow::{Context as _, Result};
 use lifeboat_common::exit::UsageError;
-use lifeboat_common::keys::{self, PassphraseSource};
+use lifeboat_common::keys::{self, KeyError, PassphraseSource};
 use lifeboat_common::store::CreateStore;
 use lifeboat_common::trust;
 use lifeboat_format::charter::{self, Charter, TrustedCharter, trusted_chain};
@@ -99,8 +99,7 @@ impl Change {
         let passphrases = PassphraseSource::new(args.passphrase_file.clone());
         let mut keys: Vec<SigningKey> = Vec::new();
         for path in &paths {
-            let key = keys::owner_key(path, &passphrases)
-                .context("The owner's private key is needed; give it as --owner-key")?;
+            let key = keys::owner_key(path, &passphrases).map_err(|e| missing(e, "owner-key"))?;
             if !keys.iter().any(|k| k.verify_key() == key.verify_key()) {
                 keys.push(key);
             }
@@ -165,6 +164,18 @@ impl Change {
     /// The number under which the folder's old files are kept: that of the last charter it had.
     pub(crate) fn replaced(&self) -> u64 {
         (self.folder.charters.len() as u64).max(1)
+    }
+}
+
+/// Says which argument names a key file that is not there.
+pub(crate) fn missing(error: KeyError, argument: &str) -> anyhow::Error {
+    let absent =
+        matches!(&error, KeyError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound);
+    let error = anyhow::Error::new(error);
+    if absent {
+        error.context(format!("A private key is needed; give its file as --{argument}"))
+    } else {
+        error
     }
 }
 

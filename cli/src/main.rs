@@ -1,7 +1,6 @@
 //! `lifeboat`, the administrator's command. Owns the list of commands and how an outcome becomes an exit code;
 //! each command is a file under `commands/`.
 
-#[allow(dead_code, reason = "the commands that read a repository use the rest of it")]
 mod args;
 mod change;
 mod commands;

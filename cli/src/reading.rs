@@ -114,8 +114,7 @@ impl Reading {
                 continue;
             }
             let partial = self.repository.open_snapshot(candidate, Arc::clone(&keyring)).await?;
-            let covered = partial.namespaces();
-            if namespaces.iter().all(|n| covered.contains(n)) {
+            if namespaces.iter().all(|n| partial.covers(n.as_deref())) {
                 return warned(partial);
             }
         }

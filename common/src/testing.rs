@@ -49,6 +49,9 @@ pub struct TestRepository {
 /// A domain's entries: values by key.
 pub type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
 
+/// Stores pages as it likes, and gives the root of a map of the namespace `raw`.
+pub type RawMap = fn(&mut dyn FnMut(&[u8]) -> Reference) -> Reference;
+
 /// What a snapshot is to hold.
 #[derive(Debug, Clone)]
 pub struct SnapshotBuilder {
@@ -58,6 +61,7 @@ pub struct SnapshotBuilder {
     pub report: Vec<u8>,
     /// Entries by domain: kind, namespace, name of the volume.
     pub domains: BTreeMap<(DomainKind, String, String), Entries>,
+    pub raw: Option<RawMap>,
 }
 
 /// A snapshot as it was stored.
@@ -230,6 +234,11 @@ impl TestRepository {
             packs.extend(sealed);
             domains.push(entry);
         }
+        if let Some(make) = snapshot.raw {
+            let (entry, sealed) = run.raw(make);
+            packs.push(sealed);
+            domains.push(entry);
+        }
         let body = Body { cluster: self.cluster.to_string(), id, domains, report: snapshot.report.clone() };
         let (body_reference, body_pack) = run.one(&body.encode());
         let body_key = layout::pack(&body_pack.sha256);
@@ -327,6 +336,7 @@ impl Default for SnapshotBuilder {
             result: RunResult::Completed,
             report: br#"{"schema":"lifeboat/run-report/1"}"#.to_vec(),
             domains: BTreeMap::new(),
+            raw: None,
         }
     }
 }
@@ -385,6 +395,21 @@ impl Run {
         let mut builder = self.builder();
         let reference = builder.append(chunk);
         (reference, builder.finish())
+    }
+
+    fn raw(&self, make: RawMap) -> (DomainEntry, SealedPack) {
+        let mut builder = self.builder();
+        let root = make(&mut |page| builder.append(page));
+        let entry = DomainEntry {
+            kind: DomainKind::Objects,
+            namespace: "raw".to_owned(),
+            name: String::new(),
+            alias: None,
+            roots: vec![root],
+            entries: 0,
+            bytes: 0,
+        };
+        (entry, builder.finish())
     }
 
     fn domain(

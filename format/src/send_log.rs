@@ -121,7 +121,13 @@ fn open_as<T: for<'b> Decode<'b, ()>>(magic: &[u8; 6], key: &Secret32, sealed: &
         .strip_prefix(magic)
         .ok_or_else(|| FormatError::malformed("send log", "it does not begin as one"))?;
     let plain = open::once("send log", key, magic, body)?;
-    minicbor::decode(&plain).map_err(|e| FormatError::malformed("send log", e.to_string()))
+    let mut d = minicbor::Decoder::new(&plain);
+    let value = d.decode().map_err(|e| FormatError::malformed("send log", e.to_string()))?;
+    if d.position() == plain.len() {
+        Ok(value)
+    } else {
+        Err(FormatError::malformed("send log", "bytes after its end"))
+    }
 }
 
 #[must_use]
@@ -130,7 +136,11 @@ pub fn seal_root(key: &Secret32, root: &LogRoot) -> Vec<u8> {
 }
 
 pub fn open_root(key: &Secret32, sealed: &[u8]) -> Result<LogRoot> {
-    open_as(ROOT, key, sealed)
+    let root: LogRoot = open_as(ROOT, key, sealed)?;
+    if root.segments.len() > limits::LOG_SEGMENTS_MAX {
+        return Err(FormatError::too_large("send log", "too many segments"));
+    }
+    Ok(root)
 }
 
 #[must_use]

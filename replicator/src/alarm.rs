@@ -132,11 +132,13 @@ pub enum Stage {
     Manifests,
     Snapshots,
     Sweep,
+    /// The vault's own files; looked at when the catalogue is rebuilt.
+    Vault,
 }
 
 impl Stage {
-    pub const ALL: [Self; 5] =
-        [Self::Reach, Self::Charters, Self::Manifests, Self::Snapshots, Self::Sweep];
+    pub const ALL: [Self; 6] =
+        [Self::Reach, Self::Charters, Self::Manifests, Self::Snapshots, Self::Sweep, Self::Vault];
 
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -146,6 +148,7 @@ impl Stage {
             Self::Manifests => "manifests",
             Self::Snapshots => "snapshots",
             Self::Sweep => "sweep",
+            Self::Vault => "vault",
         }
     }
 }

@@ -39,12 +39,25 @@ CREATE TABLE cursors (cluster TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT 
 
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
-    #[error("Cannot {action} the catalogue {path}: {source}; if it is damaged, run `lifeboat-replicator rebuild-catalogue`")]
+    #[error(
+        "Cannot {action} the catalogue {path}: {source}; if there is room on the disk, run `lifeboat-replicator rebuild-catalogue`"
+    )]
     Sqlite { action: &'static str, path: PathBuf, source: rusqlite::Error },
     #[error("There is no catalogue {path} yet; run `lifeboat-replicator pull --once`, or rebuild-catalogue")]
     Absent { path: PathBuf },
-    #[error("The catalogue {path} is of version {found}, this program writes {VERSION}; run `lifeboat-replicator rebuild-catalogue`")]
+    #[error(
+        "The catalogue {path} is of version {found}, this program writes {VERSION}; run `lifeboat-replicator rebuild-catalogue`"
+    )]
     Version { path: PathBuf, found: i64 },
+}
+
+impl CatalogError {
+    /// Whether there is no room left.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let Self::Sqlite { source, .. } = self else { return false };
+        source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+    }
 }
 
 pub type Result<T> = std::result::Result<T, CatalogError>;
@@ -86,7 +99,9 @@ impl Catalogue {
         let fail = |action| move |source| CatalogError::Sqlite { action, path: path.to_owned(), source };
         let connection = Connection::open(path).map_err(fail("open"))?;
         connection
-            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 10000;")
+            .execute_batch(
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 10000;",
+            )
             .map_err(fail("open"))?;
         let found = version(&connection).map_err(fail("read"))?;
         if found == 0 {

@@ -83,11 +83,12 @@ fn vault(config: &ReplicatorConfig, options: Options, clock: &dyn Clock) -> Resu
 
 async fn check_source(config: &SourceConfig, clock: &Arc<dyn Clock>) -> Result<String, String> {
     let source = Source::open(config, Arc::clone(clock)).await.map_err(|e| e.to_string())?;
-    let reach = |e: lifeboat_common::store::StoreError| crate::replicate::error::PullError::from(e).to_string();
+    let reach =
+        |e: lifeboat_common::store::StoreError| crate::replicate::error::PullError::from(e).to_string();
     let store = source.store().await.map_err(reach)?;
-    let charters = trust::charters(&*store, &source.owner, &source.cluster).await.map_err(|e| {
-        format!("{e}; compare repo, cluster and owner with repository.toml")
-    })?;
+    let charters = trust::charters(&*store, &source.owner, &source.cluster)
+        .await
+        .map_err(|e| format!("{e}; compare repo, cluster and owner with repository.toml"))?;
     let newest = charters.last().ok_or("there is no charter; run `lifeboat init`")?.charter();
     let (ours, named) = (source.receipt_key.verify_key(), newest.receipt_key);
     if ours != named {

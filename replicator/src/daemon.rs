@@ -24,7 +24,9 @@ const STATUS: Duration = Duration::from_secs(5);
 pub enum DaemonError {
     #[error("Cannot listen for signals: {source}; look at the limits of this service")]
     Signals { source: std::io::Error },
-    #[error("The task that pulls stopped unexpectedly; see the log before this, the service manager starts it again")]
+    #[error(
+        "The task that pulls stopped unexpectedly; see the log before this, the service manager starts it again"
+    )]
     Task,
 }
 
@@ -122,7 +124,11 @@ async fn follow(replicator: Replicator, name: String, mut plans: watch::Receiver
         // Sources that began together do not stay together.
         let until = Instant::now() + plan.every;
         let every = i64::try_from(plan.every.as_secs()).unwrap_or(i64::MAX);
-        replicator.activity.idle(&name, format!("{}, next pull in {}", text(&outcome), duration(every)), until);
+        replicator.activity.idle(
+            &name,
+            format!("{}, next pull in {}", text(&outcome), duration(every)),
+            until,
+        );
         tokio::select! {
             () = tokio::time::sleep_until(until) => {}
             changed = plans.changed() => if changed.is_err() { return },
@@ -149,7 +155,12 @@ pub fn log(outcome: &Outcome, took: Duration) {
 }
 
 /// Takes over a changed configuration, or keeps the old one when the new one is no good.
-async fn reload(path: &std::path::Path, first: &ReplicatorConfig, replicator: &Replicator, plans: &watch::Sender<Arc<Plan>>) {
+async fn reload(
+    path: &std::path::Path,
+    first: &ReplicatorConfig,
+    replicator: &Replicator,
+    plans: &watch::Sender<Arc<Plan>>,
+) {
     let mut states = vec![NotifyState::Reloading];
     states.extend(NotifyState::monotonic_usec_now().ok());
     notify(&states);
@@ -160,14 +171,22 @@ async fn reload(path: &std::path::Path, first: &ReplicatorConfig, replicator: &R
     }
     .await;
     match loaded {
-        Ok((config, _)) if config.vault != first.vault || config.state != first.state || config.transfers != first.transfers => {
-            tracing::error!("vault, state or transfers changed: restart the service; the old configuration stays in force");
+        Ok((config, _))
+            if config.vault != first.vault
+                || config.state != first.state
+                || config.transfers != first.transfers =>
+        {
+            tracing::error!(
+                "vault, state or transfers changed: restart the service; the old configuration stays in force"
+            );
         }
         Ok((config, sources)) => {
             tracing::info!(sources = sources.len(), "Configuration read again");
             plans.send_replace(plan(&config, sources));
         }
-        Err(error) => tracing::error!(%error, "The changed configuration is refused; the old one stays in force"),
+        Err(error) => {
+            tracing::error!(%error, "The changed configuration is refused; the old one stays in force")
+        }
     }
     notify(&[NotifyState::Ready]);
 }

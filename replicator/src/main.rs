@@ -61,7 +61,9 @@ enum Command {
     /// Lists what is new, verifies owner, charter, signature, chain and every object's hash while it streams to disk, and
     /// commits each snapshot as a whole: the newest first, then the past. Killed at any moment, the next pull goes on
     /// from there. A damaged or missing object is an alarm that names it; everything else is still pulled.
-    #[command(after_help = "Examples:\n  lifeboat-replicator pull --once\n  lifeboat-replicator pull --once --cluster prod --min-free 20GiB")]
+    #[command(
+        after_help = "Examples:\n  lifeboat-replicator pull --once\n  lifeboat-replicator pull --once --cluster prod --min-free 20GiB"
+    )]
     Pull {
         /// One pull of every source, then exit (3 when an alarm is open)
         #[arg(long)]
@@ -125,13 +127,23 @@ fn main() -> ExitCode {
     runtime.shutdown_timeout(Duration::from_secs(5));
     match result {
         Ok(exit) => exit.into(),
-        Err(error) => fail(&error),
+        Err(error) => {
+            if cli.json {
+                tracing::error!(error = %format!("{error:#}"), "Failed");
+                return code(&error);
+            }
+            fail(&error)
+        }
     }
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
     // Nobody is left to tell when this fails.
     let _ = writeln!(std::io::stderr(), "Error: {error:#}");
+    code(error)
+}
+
+fn code(error: &anyhow::Error) -> ExitCode {
     let usage = error.downcast_ref::<SetupError>().is_some_and(SetupError::is_usage)
         || error.is::<lifeboat_common::exit::UsageError>();
     if usage { Exit::Usage.into() } else { Exit::Failed.into() }
@@ -167,7 +179,12 @@ fn print(cli: &Cli, document: &impl Serialize, text: &str) -> anyhow::Result<()>
     written.context("Cannot write to standard output")
 }
 
-async fn open(cli: &Cli, pull: &PullArgs, clock: Arc<dyn Clock>, mode: Mode) -> anyhow::Result<(Replicator, Vec<Arc<Source>>)> {
+async fn open(
+    cli: &Cli,
+    pull: &PullArgs,
+    clock: Arc<dyn Clock>,
+    mode: Mode,
+) -> anyhow::Result<(Replicator, Vec<Arc<Source>>)> {
     let config = setup::load(&cli.config)?;
     let mut sources = setup::sources(&config, &clock).await?;
     for name in &pull.clusters {
@@ -176,7 +193,8 @@ async fn open(cli: &Cli, pull: &PullArgs, clock: Arc<dyn Clock>, mode: Mode) -> 
             return Err(lifeboat_common::exit::UsageError::new(why).into());
         }
     }
-    sources.retain(|s| pull.clusters.is_empty() || pull.clusters.iter().any(|name| s.cluster.as_str() == name));
+    sources
+        .retain(|s| pull.clusters.is_empty() || pull.clusters.iter().any(|name| s.cluster.as_str() == name));
     // Several bars at a time only garble each other.
     let mode = if sources.len() > 1 && mode == Mode::Bar { Mode::Lines } else { mode };
     Ok((setup::open(&config, pull.options(), clock, mode)?, sources))
@@ -263,7 +281,13 @@ impl SourceSummary {
         }
         text.push('\n');
         for a in &self.alarms {
-            text.push_str(&format!("  ALARM {}: {}: {}; {}\n", a.kind.name(), a.what.escape_debug(), a.why.escape_debug(), a.next));
+            text.push_str(&format!(
+                "  ALARM {}: {}: {}; {}\n",
+                a.kind.name(),
+                a.what.escape_debug(),
+                a.why.escape_debug(),
+                a.next
+            ));
         }
         text
     }
@@ -298,7 +322,10 @@ async fn rebuild_catalogue(cli: &Cli, clock: Arc<dyn Clock>) -> anyhow::Result<E
         }
         damaged |= !findings.is_empty();
         let totals = catalogue.totals(source.cluster.as_str())?;
-        text.push_str(&format!("{}: {} snapshots, {} packs\n", source.cluster, totals.snapshots, totals.packs));
+        text.push_str(&format!(
+            "{}: {} snapshots, {} packs\n",
+            source.cluster, totals.snapshots, totals.packs
+        ));
     }
     let configured: Vec<String> = sources.iter().map(|s| s.cluster.to_string()).collect();
     print(cli, &status::read(&catalogue as &Catalogue, &configured, clock.now())?, &text)?;

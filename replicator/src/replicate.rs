@@ -112,8 +112,7 @@ impl Replicator {
         recover::run(cycle).await?;
         let charters = charters::update(cycle).await?;
         let restorable = epochs::update(cycle, &charters).await?;
-        cycle.check_receipt_key(&charters)?;
-        cycle.settle(Stage::Reach)?;
+        cycle.check_charter(&charters)?;
         cycle.settle(Stage::Charters)?;
         recover::judge_again(cycle, &charters).await?;
         manifests::update(cycle, &charters).await?;
@@ -123,7 +122,7 @@ impl Replicator {
             cycle.settle(Stage::Snapshots)?;
         }
         sweep::run(cycle).await?;
-        Ok(())
+        Ok(cycle.settle(Stage::Reach)?)
     }
 
     fn end(&self, cycle: &Cycle, pulled: Result<(), PullError>) -> Result<(), PullError> {
@@ -135,7 +134,8 @@ impl Replicator {
     }
 
     fn report(&self, source: &Source, error: PullError) -> Result<(), PullError> {
-        let what = source.describe();
+        let what =
+            if error.is_of_vault() { self.vault.root().display().to_string() } else { source.describe() };
         let finding = Finding::new(error.kind(), Stage::Reach, what, error.to_string(), error.next());
         // Where the catalogue itself cannot be written, the error says so.
         if let Err(second) = self.catalogue.raise(source.cluster.as_str(), &finding, self.clock.now()) {
@@ -172,7 +172,12 @@ impl Cycle {
     fn settle(&self, stage: Stage) -> Result<(), CatalogError> {
         let seen = self.findings.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for alarm in self.catalogue.settle_alarms(self.cluster(), stage, &seen)? {
-            tracing::info!(cluster = self.cluster(), kind = alarm.kind.name(), what = alarm.what, "Alarm ended");
+            tracing::info!(
+                cluster = self.cluster(),
+                kind = alarm.kind.name(),
+                what = alarm.what,
+                "Alarm ended"
+            );
         }
         Ok(())
     }
@@ -186,7 +191,8 @@ impl Cycle {
                 Ok(self.find(AlarmKind::Damaged, stage, damage.key, why, next)?)
             }
             FetchError::Missing { key } => {
-                let next = "put it back in the source, or find out who can delete there; the snapshot waits for it";
+                let next =
+                    "put it back in the source, or find out who can delete there; the snapshot waits for it";
                 Ok(self.find(AlarmKind::Missing, stage, key, "it is not in the source", next)?)
             }
             FetchError::Store(error) => Err(error.into()),
@@ -194,7 +200,12 @@ impl Cycle {
         }
     }
 
-    fn check_receipt_key(&self, charters: &charters::Charters) -> Result<(), PullError> {
+    /// What the charter in force asks of this program.
+    fn check_charter(&self, charters: &charters::Charters) -> Result<(), PullError> {
+        if let Err(error) = charters.newest().check_writable() {
+            let next = "install a newer lifeboat-replicator; until then no new snapshot is taken over";
+            self.find(AlarmKind::FeatureUnknown, Stage::Charters, self.cluster(), error.to_string(), next)?;
+        }
         let (ours, named) = (self.source.receipt_key.verify_key(), charters.newest().receipt_key);
         if ours != named {
             let why = format!(

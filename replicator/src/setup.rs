@@ -53,7 +53,10 @@ pub fn load(path: &Path) -> Result<ReplicatorConfig, SetupError> {
     let bad = |why: String| Err(SetupError::Invalid { path: path.to_owned(), why });
     vault::directory(&config.vault)?;
     if config.sources.is_empty() {
-        return bad("It has no [[source]], so there is nothing to pull; add the one that `lifeboat init` wrote".to_owned());
+        return bad(
+            "It has no [[source]], so there is nothing to pull; add the one that `lifeboat init` wrote"
+                .to_owned(),
+        );
     }
     if config.poll_seconds == 0 || config.transfers == 0 {
         return bad("poll_seconds and transfers must be at least 1".to_owned());
@@ -64,13 +67,20 @@ pub fn load(path: &Path) -> Result<ReplicatorConfig, SetupError> {
             return bad(format!("Cluster {} has two [[source]] tables; keep one", source.cluster));
         }
         if source.repo == config.vault {
-            return bad(format!("The repo of cluster {} is the vault itself; a vault is a second place", source.cluster));
+            return bad(format!(
+                "The repo of cluster {} is the vault itself; a vault is a second place",
+                source.cluster
+            ));
         }
     }
     Ok(config)
 }
 
-pub(crate) fn open_vault(config: &ReplicatorConfig, options: Options, clock: &dyn Clock) -> Result<Arc<Vault>, SetupError> {
+pub(crate) fn open_vault(
+    config: &ReplicatorConfig,
+    options: Options,
+    clock: &dyn Clock,
+) -> Result<Arc<Vault>, SetupError> {
     Ok(Vault::open(VaultOptions {
         root: vault::directory(&config.vault)?.to_owned(),
         state: config.state.clone(),
@@ -96,7 +106,10 @@ pub fn open(
 }
 
 /// Opens every source of the configuration.
-pub async fn sources(config: &ReplicatorConfig, clock: &Arc<dyn Clock>) -> Result<Vec<Arc<Source>>, SetupError> {
+pub async fn sources(
+    config: &ReplicatorConfig,
+    clock: &Arc<dyn Clock>,
+) -> Result<Vec<Arc<Source>>, SetupError> {
     let mut sources = Vec::new();
     for source in &config.sources {
         sources.push(Arc::new(Source::open(source, Arc::clone(clock)).await?));
@@ -111,7 +124,10 @@ pub fn catalogue(config: &ReplicatorConfig) -> Result<Catalogue, SetupError> {
 }
 
 /// An empty catalogue in the place of the old one, damaged or not, and the vault that it is rebuilt from.
-pub fn new_catalogue(config: &ReplicatorConfig, clock: &dyn Clock) -> Result<(Catalogue, Arc<Vault>), SetupError> {
+pub fn new_catalogue(
+    config: &ReplicatorConfig,
+    clock: &dyn Clock,
+) -> Result<(Catalogue, Arc<Vault>), SetupError> {
     let vault = open_vault(config, Options::default(), clock)?;
     let path = vault.catalogue();
     Catalogue::remove(&path).map_err(|source| SetupError::Remove { path: path.clone(), source })?;

@@ -14,7 +14,9 @@ use std::sync::{Arc, OnceLock};
 pub enum SourceError {
     #[error("{source}; receipt_key of cluster {cluster} is the receipt.key that `lifeboat init` wrote")]
     Key { cluster: ClusterName, source: KeyError },
-    #[error("{path}: {source}; receipt_key of cluster {cluster} is the receipt.key that `lifeboat init` wrote")]
+    #[error(
+        "{path}: {source}; receipt_key of cluster {cluster} is the receipt.key that `lifeboat init` wrote"
+    )]
     Pem { cluster: ClusterName, path: PathBuf, source: FormatError },
     #[error("{source}; see [[source]] of cluster {cluster}")]
     Store { cluster: ClusterName, source: StoreError },

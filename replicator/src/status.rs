@@ -140,7 +140,13 @@ impl ClusterStatus {
         let last = self.last_pull.map_or("never".to_owned(), |t| format!("{t:.0}"));
         let _ = writeln!(out, "  last whole pull  {last}");
         for alarm in &self.alarms {
-            let _ = writeln!(out, "  ALARM {} since {:.0}: {}", alarm.kind.name(), alarm.since, plain(&alarm.what));
+            let _ = writeln!(
+                out,
+                "  ALARM {} since {:.0}: {}",
+                alarm.kind.name(),
+                alarm.since,
+                plain(&alarm.what)
+            );
             let _ = writeln!(out, "    {}", plain(&alarm.why));
             let _ = writeln!(out, "    next: {}", plain(&alarm.next));
         }
@@ -166,7 +172,9 @@ pub fn duration(seconds: i64) -> String {
 /// `1.5 GiB`.
 #[must_use]
 pub fn size(bytes: u64) -> String {
-    let unit = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)].into_iter().find(|(_, shift)| bytes >> shift > 0);
+    let unit = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)]
+        .into_iter()
+        .find(|(_, shift)| bytes >> shift > 0);
     match unit {
         Some((name, shift)) => {
             let tenths = (u128::from(bytes) * 10) >> shift;

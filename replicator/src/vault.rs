@@ -71,7 +71,8 @@ pub fn catalogue_path(root: &Path, state: Option<&Path>) -> PathBuf {
 impl Vault {
     pub fn open(options: VaultOptions) -> Result<Arc<Self>, VaultError> {
         let VaultOptions { root, state, host, min_free, disk, now } = options;
-        let local = LocalDisk::open(&root).map_err(|source| VaultError::Open { path: root.clone(), source })?;
+        let local =
+            LocalDisk::open(&root).map_err(|source| VaultError::Open { path: root.clone(), source })?;
         let disk = disk.unwrap_or_else(|| Arc::new(local));
         let own = root.join(OWN);
         let state = state.unwrap_or_else(|| own.clone());

@@ -13,7 +13,7 @@ mkdir -p "$CACHE"
 exec 9>"$CACHE/.lock"
 flock 9
 if [ ! -e "$VENV/.done" ]; then
-  command -v python3 >/dev/null || { echo "python.sh: Python 3.9 or newer is needed" >&2; exit 1; }
+  command -v python3 >/dev/null || { echo "python.sh: Python 3.10 or newer is needed" >&2; exit 1; }
   echo "python.sh: installing $(grep -vc '^#' "$REQUIREMENTS") packages, once" >&2
   rm -rf "$VENV"
   python3 -m venv "$VENV"

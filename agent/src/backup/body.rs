@@ -77,7 +77,9 @@ pub(super) fn seal(
     let reference = packer.put_chunk(BODY, &body);
     packer.finish(BODY);
 
-    let mut scopes: Vec<ScopeAlias> = gathered.namespaces.iter().map(|n| aliases.namespace(n)).collect();
+    // What was chosen by label or kind covers no namespace: its last whole snapshot must stay the one that counts.
+    let whole = run.request.whole_namespaces.then_some(&gathered.namespaces);
+    let mut scopes: Vec<ScopeAlias> = whole.into_iter().flatten().map(|n| aliases.namespace(n)).collect();
     if run.request.full {
         scopes.push(aliases.cluster());
     }

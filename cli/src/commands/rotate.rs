@@ -2,12 +2,12 @@
 //! means; the charter's chain is `change`'s.
 
 use super::init::make::new_epoch;
-use crate::change::{Change, ChangeArgs};
+use crate::change::{Change, ChangeArgs, missing};
 use crate::context::Context;
 use crate::folder::load::recipients_text;
 use crate::folder::{self, replace};
 use crate::publish;
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use jiff::Timestamp;
 use lifeboat_common::exit::{Exit, UsageError};
 use lifeboat_common::keys::{self, PassphraseSource};
@@ -165,9 +165,8 @@ fn refuse_half_adopted(change: &Change, pem: &str) -> Result<()> {
 fn identities(args: &RotateArgs, change: &Change) -> Result<Identities> {
     let path = args.identity.clone().unwrap_or_else(|| change.folder.path.join(folder::IDENTITY));
     let passphrases = PassphraseSource::new(args.change.passphrase_file.clone());
-    let file = keys::identity(&path, &passphrases).context(
-        "To let somebody in, the present epochs must be opened; give an identity that can as --identity",
-    )?;
+    // To let somebody in, the present epochs must be opened.
+    let file = keys::identity(&path, &passphrases).map_err(|e| missing(e, "identity"))?;
     Ok(file.identities)
 }
 

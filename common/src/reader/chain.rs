@@ -91,6 +91,8 @@ pub(super) struct Found {
     pub(super) anomalies: Vec<Anomaly>,
     pub(super) tombstones: BTreeSet<u64>,
     pub(super) forgotten: BTreeMap<u64, Sha256>,
+    /// Slots whose snapshot is not whole in this vault yet.
+    pub(super) pending: BTreeSet<u64>,
 }
 
 pub(super) fn assemble(agents: &[AgentKey], found: Found) -> SnapshotList {
@@ -98,6 +100,9 @@ pub(super) fn assemble(agents: &[AgentKey], found: Found) -> SnapshotList {
     let mut list = SnapshotList { anomalies: found.anomalies, ..SnapshotList::default() };
     for (signed, link) in found.manifests.into_iter().zip(links) {
         let seq = signed.manifest.seq;
+        if found.pending.contains(&seq) {
+            continue;
+        }
         let fate = if found.tombstones.contains(&seq) {
             Fate::Tombstoned
         } else if found.forgotten.get(&seq) == Some(&signed.sha256) {

@@ -38,7 +38,7 @@ impl Repository {
         let mut slots = Vec::new();
         for entry in entries {
             match layout::parse_manifest(&entry.key) {
-                Some(seq) if entry.size <= limits::MANIFEST_MAX => slots.push((seq, entry.size)),
+                Some(seq) if entry.size <= limits::MANIFEST_MAX => slots.push(Slot::placed(seq, entry.size)),
                 Some(seq) => found.anomalies.push(anomaly(
                     seq,
                     AnomalyKind::Unverifiable,
@@ -51,9 +51,10 @@ impl Repository {
                 }),
             }
         }
+        self.add_pending(&mut slots).await?;
+        found.pending = slots.iter().filter(|s| s.pending).map(|s| s.seq).collect();
         found.anomalies.extend(holes(&slots));
-        let mut judged =
-            stream::iter(slots).map(|(seq, size)| self.manifest(seq, size, &keys)).buffered(FETCHES);
+        let mut judged = stream::iter(slots).map(|slot| self.manifest(slot, &keys)).buffered(FETCHES);
         while let Some(next) = judged.next().await {
             match next? {
                 Ok(signed) => found.manifests.push(signed),
@@ -65,13 +66,25 @@ impl Repository {
         Ok(assemble(&self.newest().agents, found))
     }
 
+    /// Manifests of snapshots that the replicator has not pulled whole yet: links of the chain, and no snapshots here.
+    async fn add_pending(&self, slots: &mut Vec<Slot>) -> Result<(), ReadError> {
+        for entry in list_all(&*self.store, layout::PENDING).await? {
+            let Some(seq) = entry.key.strip_suffix(".json").and_then(layout::parse_pending) else { continue };
+            if entry.size <= limits::MANIFEST_MAX && slots.iter().all(|s| s.seq != seq) {
+                slots.push(Slot { seq, size: entry.size, pending: true });
+            }
+        }
+        slots.sort_by_key(|s| s.seq);
+        Ok(())
+    }
+
     async fn manifest(
         &self,
-        seq: u64,
-        size: u64,
+        slot: Slot,
         keys: &[VerifyKey],
     ) -> Result<Result<SignedManifest, Anomaly>, ReadError> {
-        let key = layout::manifest(seq);
+        let Slot { seq, size, pending } = slot;
+        let key = if pending { format!("{}.json", layout::pending(seq)) } else { layout::manifest(seq) };
         let bytes = match self.store.get(&key, limits::MANIFEST_MAX).await {
             // A short answer is no damaged manifest.
             Ok(bytes) if (bytes.len() as u64) < size => return Err(cut_short(&key)),
@@ -105,11 +118,27 @@ impl Repository {
     }
 }
 
+/// Where a manifest is.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    seq: u64,
+    /// Bytes.
+    size: u64,
+    /// Under `pending/` of a vault.
+    pending: bool,
+}
+
+impl Slot {
+    fn placed(seq: u64, size: u64) -> Self {
+        Self { seq, size, pending: false }
+    }
+}
+
 /// Slots below the highest one that hold nothing; each run of them is one anomaly.
-fn holes(slots: &[(u64, u64)]) -> Vec<Anomaly> {
+fn holes(slots: &[Slot]) -> Vec<Anomaly> {
     let mut next = 1;
     let mut out = Vec::new();
-    for &(seq, _) in slots {
+    for &Slot { seq, .. } in slots {
         if seq > next {
             let why = match seq - next {
                 1 => "there is no manifest in this slot, and there are later ones".to_owned(),

@@ -170,6 +170,18 @@ impl OpenSnapshot {
         &self.chunks
     }
 
+    /// Whether it covers a namespace (`None`: what has none) whole, as its manifest's scopes say; a run that chose
+    /// by label or kind covers none.
+    #[must_use]
+    pub fn covers(&self, namespace: Option<&str>) -> bool {
+        let scopes = &self.snapshot.manifest.scopes;
+        let of_it = |d: &&DomainEntry| match namespace {
+            Some(name) => d.namespace == name && d.kind != DomainKind::Cluster,
+            None => d.kind == DomainKind::Cluster,
+        };
+        self.body.domains.iter().filter(of_it).any(|d| d.alias.is_some_and(|a| scopes.contains(&a)))
+    }
+
     /// The namespaces with objects, ascending; first `None` where there are objects without one.
     #[must_use]
     pub fn namespaces(&self) -> Vec<Option<String>> {

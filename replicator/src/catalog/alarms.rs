@@ -81,7 +81,12 @@ mod tests {
         assert!(!catalogue.raise("prod", &lost, now).unwrap(), "it is open already");
         assert!(catalogue.raise("prod", &stolen, now).unwrap());
         assert!(catalogue.raise("test", &lost, now).unwrap());
-        assert!(catalogue.settle_alarms("prod", Stage::Snapshots, std::slice::from_ref(&lost)).unwrap().is_empty());
+        assert!(
+            catalogue
+                .settle_alarms("prod", Stage::Snapshots, std::slice::from_ref(&lost))
+                .unwrap()
+                .is_empty()
+        );
         assert!(catalogue.settle_alarms("prod", Stage::Charters, &[]).unwrap().is_empty());
         assert_eq!(catalogue.settle_alarms("prod", Stage::Snapshots, &[]).unwrap().len(), 1);
         let open = catalogue.alarms("prod").unwrap();

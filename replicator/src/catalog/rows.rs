@@ -162,7 +162,8 @@ pub struct Totals {
     pub bytes: u64,
 }
 
-const COLUMNS: &str = "seq, id, sha256, prev, signer, charter, coverage, result, origin, claimed, first_seen, verified, state,
+const COLUMNS: &str =
+    "seq, id, sha256, prev, signer, charter, coverage, result, origin, claimed, first_seen, verified, state,
                        packs, bytes, plain_bytes";
 
 /// The other way of [`number`].
@@ -182,8 +183,9 @@ impl Catalogue {
     /// Those in `state`, newest first.
     pub fn in_state(&self, cluster: &str, state: State) -> Result<Vec<SnapshotRow>> {
         self.run("read", |c| {
-            let sql =
-                format!("SELECT {COLUMNS} FROM snapshots WHERE cluster = ?1 AND state = ?2 ORDER BY seq DESC");
+            let sql = format!(
+                "SELECT {COLUMNS} FROM snapshots WHERE cluster = ?1 AND state = ?2 ORDER BY seq DESC"
+            );
             c.prepare(&sql)?.query_map(params![cluster, state.name()], SnapshotRow::read)?.collect()
         })
     }

@@ -38,7 +38,11 @@ pub(super) struct CharterBytes {
 
 impl Charters {
     #[must_use]
-    pub fn new(trusted: Vec<TrustedCharter>, first_seen: BTreeMap<u64, Timestamp>, fresh: BTreeSet<u64>) -> Option<Self> {
+    pub fn new(
+        trusted: Vec<TrustedCharter>,
+        first_seen: BTreeMap<u64, Timestamp>,
+        fresh: BTreeSet<u64>,
+    ) -> Option<Self> {
         (!trusted.is_empty()).then_some(Self { trusted, first_seen, fresh })
     }
 
@@ -67,9 +71,11 @@ impl Charters {
         if self.fresh.contains(&next.n) {
             return false;
         }
-        let revokes = old.agents.iter().filter(|a| a.until.is_none()).any(|a| {
-            !next.agents.iter().any(|b| b.key == a.key && b.until.is_none())
-        });
+        let revokes = old
+            .agents
+            .iter()
+            .filter(|a| a.until.is_none())
+            .any(|a| !next.agents.iter().any(|b| b.key == a.key && b.until.is_none()));
         let grace = if revokes { SignedDuration::ZERO } else { grace };
         self.first_seen.get(&next.n).is_some_and(|seen| now.duration_since(*seen) > grace)
     }
@@ -95,9 +101,12 @@ pub(super) fn held(folder: &Folder) -> Result<(Vec<CharterBytes>, Vec<String>), 
 /// Charter files that nobody vouched for so far; a later one may.
 fn set_aside(folder: &Folder) -> Result<Vec<CharterBytes>, VaultError> {
     let mut files = Vec::new();
-    for name in folder.names(layout::REJECTED)?.into_iter().take(CHARTERS_MAX) {
-        let key = format!("{}{}", layout::CHARTER, name.strip_prefix("charter-").unwrap_or_default());
-        let Some((n, sha256)) = layout::parse_charter(&key) else { continue };
+    let names = folder.names(layout::REJECTED)?.into_iter();
+    let parsed = names.filter_map(|name| {
+        let key = format!("{}{}", layout::CHARTER, name.strip_prefix("charter-")?);
+        layout::parse_charter(&key).map(|parsed| (name, parsed))
+    });
+    for (name, (n, sha256)) in parsed.take(CHARTERS_MAX) {
         let read = folder.read(&format!("{}{name}", layout::REJECTED), limits::CHARTER_MAX)?;
         if let Some((bytes, modified)) = read.filter(|(bytes, _)| Sha256::of(bytes) == sha256) {
             files.push(CharterBytes { n, sha256, bytes, modified });
@@ -133,7 +142,12 @@ pub(super) fn judge(
 }
 
 /// Whether `file` is one that the trusted charters below it vouch for.
-fn is_trusted(file: &CharterBytes, below: &[CharterBytes], trusted: &[TrustedCharter], owner: &VerifyKey) -> bool {
+fn is_trusted(
+    file: &CharterBytes,
+    below: &[CharterBytes],
+    trusted: &[TrustedCharter],
+    owner: &VerifyKey,
+) -> bool {
     let Ok((envelope, parsed)) = charter::parse(&file.bytes) else { return false };
     let payload = Sha256::of(envelope.unverified_payload());
     if file.n != parsed.n || !trusted.iter().any(|t| t.sha256() == payload) {
@@ -153,7 +167,13 @@ pub(super) async fn update(cycle: &Cycle) -> Result<Charters, PullError> {
         blocking("charters", move || Ok::<_, VaultError>((held(&folder)?, set_aside(&folder)?))).await?;
     for key in damaged {
         let next = "remove the file from the vault and pull again; then look at the disk";
-        cycle.find(AlarmKind::VaultDamaged, Stage::Charters, key, "its bytes do not hash to its name", next)?;
+        cycle.find(
+            AlarmKind::VaultDamaged,
+            Stage::Charters,
+            key,
+            "its bytes do not hash to its name",
+            next,
+        )?;
     }
     let fetched = fetch_new(cycle, &listed, &held, &others).await?;
     let new: BTreeSet<Sha256> = fetched.iter().map(|file| file.sha256).collect();
@@ -186,14 +206,10 @@ async fn fetch_new(
 ) -> Result<Vec<CharterBytes>, PullError> {
     let known: BTreeSet<Sha256> = held.iter().chain(others).map(|f| f.sha256).collect();
     let mut files = Vec::new();
-    for entry in listed.iter().take(CHARTERS_MAX) {
-        let Some((n, sha256)) = layout::parse_charter(&entry.key) else {
-            tracing::debug!(key = %entry.key.escape_debug(), "Ignored a name that is no charter's");
-            continue;
-        };
-        if known.contains(&sha256) {
-            continue;
-        }
+    // Names that are no charter's are nobody's business.
+    let named = listed.iter().filter_map(|entry| layout::parse_charter(&entry.key));
+    let room = CHARTERS_MAX.saturating_sub(known.len());
+    for (n, sha256) in named.filter(|(_, sha256)| !known.contains(sha256)).take(room) {
         match cycle.fetcher.object(&Named::<CharterFile>::charter(n, sha256), &Progress::quiet()).await {
             Ok(verified) => {
                 let bytes = verified.bytes().to_vec();
@@ -216,7 +232,11 @@ async fn place(cycle: &Cycle, file: &CharterBytes) -> Result<(), PullError> {
     }
 }
 
-fn report_flaw(cycle: &Cycle, trusted: &[TrustedCharter], flaw: Option<FormatError>) -> Result<(), PullError> {
+fn report_flaw(
+    cycle: &Cycle,
+    trusted: &[TrustedCharter],
+    flaw: Option<FormatError>,
+) -> Result<(), PullError> {
     let store = cycle.fetcher.store.describe();
     if let Some(error) = flaw.as_ref().filter(|e| e.reason() == "Forged") {
         let next = "the owner key was used twice, or is stolen: find out, and make a new charter with `lifeboat rotate`; \
@@ -246,7 +266,8 @@ fn report_rolled_back(
         let counts = trusted.iter().any(|t| t.charter().n == file.n);
         if counts && !listed.iter().any(|entry| entry.key == key) {
             let why = "the source no longer has it; the one seen here stays in force";
-            let next = "copy it back from the vault, and find out who can delete or hide objects in the source";
+            let next =
+                "copy it back from the vault, and find out who can delete or hide objects in the source";
             cycle.find(AlarmKind::CharterRolledBack, Stage::Charters, key, why, next)?;
         }
     }

@@ -108,7 +108,9 @@ pub(super) fn read_receipt(
     seq: u64,
     keys: &[lifeboat_format::crypto::sign::VerifyKey],
 ) -> Result<Option<Result<Receipt, Timestamp>>, VaultError> {
-    let Some((bytes, modified)) = folder.read(&layout::receipt(seq), limits::RECEIPT_MAX)? else { return Ok(None) };
+    let Some((bytes, modified)) = folder.read(&layout::receipt(seq), limits::RECEIPT_MAX)? else {
+        return Ok(None);
+    };
     let found = keys.iter().find_map(|key| Receipt::verify(&bytes, key, &source.cluster).ok());
     Ok(Some(found.filter(|r| r.seq == seq).ok_or(modified)))
 }

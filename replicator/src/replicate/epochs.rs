@@ -23,7 +23,8 @@ pub(super) async fn update(cycle: &Cycle, charters: &Charters) -> Result<bool, P
                 copies += 1;
                 continue;
             }
-            match cycle.fetcher.object(&Named::<EpochFile>::epoch(epoch.n, *sha256), &Progress::quiet()).await {
+            match cycle.fetcher.object(&Named::<EpochFile>::epoch(epoch.n, *sha256), &Progress::quiet()).await
+            {
                 Ok(verified) => {
                     let (folder, now) = (cycle.folder.clone(), cycle.now);
                     blocking("epochs", move || folder.place(verified, now)).await?;

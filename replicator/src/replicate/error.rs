@@ -27,7 +27,9 @@ pub enum PullError {
     Vault(#[from] VaultError),
     #[error(transparent)]
     Catalogue(#[from] CatalogError),
-    #[error("{store} holds no charter that the owner {fingerprint} signed for cluster {cluster}: {why}; {next}")]
+    #[error(
+        "{store} holds no charter that the owner {fingerprint} signed for cluster {cluster}: {why}; {next}"
+    )]
     NoCharter { store: String, cluster: String, fingerprint: String, why: String, next: String },
     #[error("Lost the thread that worked on {what}; run the pull again, and report this if it happens again")]
     Lost { what: &'static str },
@@ -47,10 +49,17 @@ impl PullError {
             Self::Store { source } if source.kind == StoreErrorKind::Denied => AlarmKind::Denied,
             Self::Store { .. } => AlarmKind::Unreachable,
             Self::Vault(error) if error.is_full() => AlarmKind::VaultFull,
+            Self::Catalogue(error) if error.is_full() => AlarmKind::VaultFull,
             Self::Vault(VaultError::Damaged { .. }) => AlarmKind::VaultDamaged,
             Self::Vault(_) | Self::Catalogue(_) | Self::Lost { .. } => AlarmKind::VaultFailed,
             Self::NoCharter { .. } => AlarmKind::NoCharter,
         }
+    }
+
+    /// Whether this side is to blame.
+    #[must_use]
+    pub fn is_of_vault(&self) -> bool {
+        matches!(self, Self::Vault(_) | Self::Catalogue(_) | Self::Lost { .. })
     }
 
     /// What to do, for the alarm.
@@ -60,7 +69,10 @@ impl PullError {
             Self::Store { source } => next_step(source),
             Self::Vault(error) if error.is_full() => "free some space; the next pull goes on from here",
             Self::Vault(VaultError::Damaged { .. }) => "run `lifeboat verify` on the vault",
-            Self::Vault(_) | Self::Lost { .. } => "see to the disk of the vault; the next pull goes on from here",
+            Self::Vault(_) | Self::Lost { .. } => {
+                "see to the disk of the vault; the next pull goes on from here"
+            }
+            Self::Catalogue(error) if error.is_full() => "free some space; the next pull goes on from here",
             Self::Catalogue(_) => "run `lifeboat-replicator rebuild-catalogue`",
             Self::NoCharter { .. } => "compare repo, cluster and owner with repository.toml",
         }
@@ -73,9 +85,13 @@ fn next_step(error: &StoreError) -> &'static str {
             "the replicator needs Get and List below this cluster's prefix, so check the credential and the policy"
         }
         StoreErrorKind::NotFound => "check repo, and that the bucket exists or the disk is mounted",
-        StoreErrorKind::Throttled => "the next pull goes on from here; pull less often or with fewer transfers",
+        StoreErrorKind::Throttled => {
+            "the next pull goes on from here; pull less often or with fewer transfers"
+        }
         StoreErrorKind::Invalid => "check repo and cluster in the configuration",
-        StoreErrorKind::Protocol => "look at the store, what it answers cannot be right; nothing was taken over from it",
+        StoreErrorKind::Protocol => {
+            "look at the store, what it answers cannot be right; nothing was taken over from it"
+        }
         _ => "nothing is lost, the next pull goes on from here",
     }
 }

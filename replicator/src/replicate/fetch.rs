@@ -116,7 +116,9 @@ impl Fetcher {
     ) -> Result<Option<Bytes>, StoreError> {
         let next = tokio::time::timeout(self.patience.stall, body.next()).await;
         match next {
-            Err(_) => Err(self.unavailable(key, &format!("the body stopped after {received} of {size} bytes"))),
+            Err(_) => {
+                Err(self.unavailable(key, &format!("the body stopped after {received} of {size} bytes")))
+            }
             Ok(Some(Ok(piece))) if received.saturating_add(piece.len() as u64) > size => {
                 let detail = format!("the body is longer than the {size} bytes announced");
                 Err(StoreError::new(StoreErrorKind::Protocol, "get", self.target(key), detail))
@@ -189,7 +191,9 @@ impl Fetcher {
         let mut attempt = 1;
         loop {
             match call().await {
-                Err(FetchError::Store(error)) if error.kind.is_transient() && attempt < self.patience.attempts => {
+                Err(FetchError::Store(error))
+                    if error.kind.is_transient() && attempt < self.patience.attempts =>
+                {
                     self.activity.tick();
                     let pause = self.patience.pause.saturating_mul(1 << (attempt - 1).min(6));
                     let pause = error.retry_after.map_or(pause, |asked| asked.max(pause));

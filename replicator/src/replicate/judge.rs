@@ -129,7 +129,10 @@ impl<'a> Judge<'a> {
             Verdict::Broken => Ruling::Aside(self.broken(&signed.manifest)),
             Verdict::RejectedBranch => Ruling::Aside(Reason {
                 kind: AlarmKind::RejectedBranch,
-                why: format!("its key {} is not in force at this place of the chain", signed.signer.fingerprint()),
+                why: format!(
+                    "its key {} is not in force at this place of the chain",
+                    signed.signer.fingerprint()
+                ),
                 next: "it is kept aside and displaces nothing; find out who used a key that the charter ended",
             }),
         }
@@ -138,18 +141,30 @@ impl<'a> Judge<'a> {
     fn waits(&self, m: &Manifest) -> Option<Reason> {
         let newest = self.charters.newest();
         let wait = |kind, why, next| Some(Reason { kind, why, next });
+        if let Err(error) = newest.check_writable() {
+            return wait(AlarmKind::FeatureUnknown, error.to_string(), "install a newer lifeboat-replicator");
+        }
         if let Some(feature) = m.features.iter().find(|f| !KNOWN_FEATURES.contains(&f.as_str())) {
-            let why = format!("it needs the feature '{}', which this version does not know", feature.escape_debug());
-            return wait(AlarmKind::FeatureUnknown, why, "install a newer lifeboat-replicator; its bytes are kept");
+            let why = format!(
+                "it needs the feature '{}', which this version does not know",
+                feature.escape_debug()
+            );
+            return wait(
+                AlarmKind::FeatureUnknown,
+                why,
+                "install a newer lifeboat-replicator; its bytes are kept",
+            );
         }
         if m.charter > newest.n {
-            let why = format!("it was made under charter {}, the newest seen here is {}", m.charter, newest.n);
+            let why =
+                format!("it was made under charter {}, the newest seen here is {}", m.charter, newest.n);
             let next = "see that the charter is in the source (`lifeboat rotate` and `adopt` put it there); it waits";
             return wait(AlarmKind::CharterUnknown, why, next);
         }
         if self.anchors.is_empty() && self.charters.is_over(m.charter, GRACE, self.now) {
             let why = format!("it was made under charter {}, which {} replaced", m.charter, m.charter + 1);
-            let next = "give the agent the newest charter (`lifeboat install`, or replace charter.json); it waits";
+            let next =
+                "give the agent the newest charter (`lifeboat install`, or replace charter.json); it waits";
             return wait(AlarmKind::CharterLate, why, next);
         }
         None
@@ -182,9 +197,10 @@ impl<'a> Judge<'a> {
 
 fn unsound(error: &FormatError) -> Reason {
     let (kind, next) = match error.reason() {
-        "Forged" => {
-            (AlarmKind::Forged, "find out who can write to the source; if it is the agent's own, it was damaged there")
-        }
+        "Forged" => (
+            AlarmKind::Forged,
+            "find out who can write to the source; if it is the agent's own, it was damaged there",
+        ),
         "Mismatch" => (AlarmKind::Replayed, "find out who can write to the source"),
         _ => (AlarmKind::Damaged, "put the right bytes back in the source, or find out who can write there"),
     };

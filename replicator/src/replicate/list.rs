@@ -29,7 +29,8 @@ pub(super) async fn page(
         }
         if last.is_some_and(|last| entry.key.as_str() <= last) || !entry.key.starts_with(prefix) {
             let target = format!("{}/{prefix}", store.describe());
-            let detail = format!("the listing is out of order or elsewhere at '{}'", entry.key.escape_debug());
+            let detail =
+                format!("the listing is out of order or elsewhere at '{}'", entry.key.escape_debug());
             return Err(StoreError::new(StoreErrorKind::Protocol, "list", target, detail));
         }
         listed.push(Listed { key: entry.key, size: entry.size, modified: entry.modified });

@@ -112,7 +112,12 @@ async fn look_again(cycle: &Cycle, after: Option<&str>, found: &mut Found) -> Re
 }
 
 /// Takes in what the listing has and nobody judged: names that are none at once, manifests by marking a change.
-fn note_new(cycle: &Cycle, charters: &Charters, known: &[SnapshotRow], found: &mut Found) -> Result<(), PullError> {
+fn note_new(
+    cycle: &Cycle,
+    charters: &Charters,
+    known: &[SnapshotRow],
+    found: &mut Found,
+) -> Result<(), PullError> {
     let cluster = cycle.cluster();
     let slots: BTreeMap<String, Slot> =
         cycle.catalogue.slots(cluster)?.into_iter().map(|s| (s.key.clone(), s)).collect();
@@ -144,7 +149,6 @@ fn note_new(cycle: &Cycle, charters: &Charters, known: &[SnapshotRow], found: &m
     }
     Ok(())
 }
-
 
 fn set_aside(cycle: &Cycle, entry: &Listed, seen: Option<String>, reason: &Reason) -> Result<(), PullError> {
     let slot = Slot {
@@ -201,7 +205,8 @@ async fn judge_all(
             Ruling::Aside(reason) => keep_aside(cycle, &entry, seq, seen, bytes.to_vec(), &reason).await?,
             Ruling::Waits(reason) => {
                 keep_aside(cycle, &entry, seq, seen, bytes.to_vec(), &reason).await?;
-                waits = Some(Reason { why: format!("it stands behind {}, which waits", entry.key), ..reason });
+                waits =
+                    Some(Reason { why: format!("it stands behind {}, which waits", entry.key), ..reason });
             }
         }
     }

@@ -29,10 +29,10 @@ pub(super) async fn run(cycle: &Cycle) -> Result<(), PullError> {
     let findings = blocking("recovery", move || {
         folder.clean()?;
         let cluster = source.cluster.as_str();
-        let mut findings = Vec::new();
+        let mut findings = None;
         if !is_current(&folder, &catalogue, cluster)? {
             tracing::info!(cluster, "The catalogue is behind the vault's files; rebuilding it");
-            findings = rebuild(&folder, &catalogue, &source)?;
+            findings = Some(rebuild(&folder, &catalogue, &source)?);
         }
         end_pending(&folder, &catalogue, cluster)?;
         Ok::<_, PullError>(findings)
@@ -49,14 +49,16 @@ pub(super) async fn judge_again(cycle: &Cycle, charters: &Charters) -> Result<()
     }
     let (folder, catalogue, source) = (cycle.folder.clone(), cycle.catalogue.clone(), cycle.source.clone());
     let findings = blocking("recovery", move || rebuild(&folder, &catalogue, &source)).await?;
-    report(cycle, findings)
+    report(cycle, Some(findings))
 }
 
-fn report(cycle: &Cycle, findings: Vec<Finding>) -> Result<(), PullError> {
+/// `None` when nothing was looked at.
+fn report(cycle: &Cycle, findings: Option<Vec<Finding>>) -> Result<(), PullError> {
+    let Some(findings) = findings else { return Ok(()) };
     for f in findings {
         cycle.find(f.kind, f.stage, f.what, f.why, &f.next)?;
     }
-    Ok(())
+    Ok(cycle.settle(Stage::Vault)?)
 }
 
 /// Removes the pack names of snapshots that are no longer under way.
@@ -116,7 +118,9 @@ pub fn rebuild(folder: &Folder, catalogue: &Catalogue, source: &Source) -> Resul
         let first_seen = first_seen.get(&n).copied().or(modified).unwrap_or(Timestamp::UNIX_EPOCH);
         catalogue.put_charter(cluster, &CharterRow { n, sha256: charter.sha256(), first_seen })?;
     }
-    let Some(charters) = Charters::new(trusted, BTreeMap::new(), BTreeSet::new()) else { return Ok(findings) };
+    let Some(charters) = Charters::new(trusted, BTreeMap::new(), BTreeSet::new()) else {
+        return Ok(findings);
+    };
     let mut keys = charters.receipt_keys();
     keys.push(source.receipt_key.verify_key());
     let rebuild = Rebuild { folder, catalogue, source, keys };
@@ -147,7 +151,11 @@ impl Rebuild<'_> {
     }
 
     /// Judges all manifest files in the order of their slots.
-    fn judge(&self, charters: &Charters, findings: &mut Vec<Finding>) -> Result<Vec<(File, bool)>, PullError> {
+    fn judge(
+        &self,
+        charters: &Charters,
+        findings: &mut Vec<Finding>,
+    ) -> Result<Vec<(File, bool)>, PullError> {
         let agents = &charters.newest().agents;
         let keys: Vec<VerifyKey> = agents.iter().map(|a| a.key).collect();
         let placed = manifests(self.folder)?;
@@ -159,7 +167,7 @@ impl Rebuild<'_> {
             let file = match self.read(seq, placed.contains(&seq), &keys)? {
                 Ok(file) => file,
                 Err(why) if placed.contains(&seq) => {
-                    let next = "copy it back from the source, or run `lifeboat verify` on the vault; then look at the disk";
+                    let next = "copy it back from the source, or run `lifeboat verify` on the vault; look at the disk, then run rebuild-catalogue";
                     findings.push(damaged(layout::manifest(seq), why, next));
                     hole = true;
                     continue;
@@ -213,7 +221,7 @@ impl Rebuild<'_> {
                 }
                 Some(Err(modified)) => {
                     row.verified = Some(modified);
-                    let next = "look at the disk; the snapshot itself is whole, its receipt cannot be trusted";
+                    let next = "look at the disk; the snapshot itself is whole, its receipt cannot be trusted: put it back, then run rebuild-catalogue";
                     let why = "no receipt key of the charters signed it as it stands";
                     findings.push(damaged(layout::receipt(row.seq), why, next));
                 }
@@ -234,8 +242,14 @@ impl Rebuild<'_> {
     }
 
     /// A manifest that the charters no longer count. False when it leaves the catalogue.
-    fn reject(&self, row: &mut SnapshotRow, placed: bool, findings: &mut Vec<Finding>) -> Result<bool, PullError> {
-        let why = "the newest charter no longer counts it: its key ended before, or it does not extend the chain";
+    fn reject(
+        &self,
+        row: &mut SnapshotRow,
+        placed: bool,
+        findings: &mut Vec<Finding>,
+    ) -> Result<bool, PullError> {
+        let why =
+            "the newest charter no longer counts it: its key ended before, or it does not extend the chain";
         let next = "it is kept aside and displaces nothing; find out who used a key that the charter ended";
         let (kind, what) = (AlarmKind::RejectedBranch, layout::manifest(row.seq));
         findings.push(Finding::new(kind, Stage::Manifests, what, why, next));
@@ -244,7 +258,11 @@ impl Rebuild<'_> {
             return Ok(true);
         }
         if let Some((bytes, modified)) = self.folder.read_pending(row.seq)? {
-            self.folder.keep_rejected(&format!("{:016}-{}.json", row.seq, Sha256::of(&bytes)), &bytes, modified)?;
+            self.folder.keep_rejected(
+                &format!("{:016}-{}.json", row.seq, Sha256::of(&bytes)),
+                &bytes,
+                modified,
+            )?;
         }
         self.folder.end_pending(row.seq)?;
         Ok(false)
@@ -253,7 +271,7 @@ impl Rebuild<'_> {
     /// The packs of a held snapshot, from the lists in the vault.
     fn packs(&self, manifest: &Manifest, findings: &mut Vec<Finding>) -> Result<Vec<HeldPack>, PullError> {
         let mut lists = BTreeMap::new();
-        let next = "copy it back from the source, or run `lifeboat verify` on the vault; then look at the disk";
+        let next = "copy it back from the source, or run `lifeboat verify` on the vault; look at the disk, then run rebuild-catalogue";
         for sha256 in manifest.packs.iter().map(|set| set.list).collect::<BTreeSet<_>>() {
             let key = layout::list(&sha256);
             let bytes = self.folder.read(&key, limits::LIST_MAX)?.map(|(bytes, _)| bytes);
@@ -273,7 +291,7 @@ impl Rebuild<'_> {
 }
 
 fn damaged(what: String, why: impl Into<String>, next: &str) -> Finding {
-    Finding::new(AlarmKind::VaultDamaged, Stage::Sweep, what, why, next)
+    Finding::new(AlarmKind::VaultDamaged, Stage::Vault, what, why, next)
 }
 
 /// Finds the end of the chain of receipts, which grows in the order of commits.
@@ -291,6 +309,10 @@ impl ReceiptChain {
 
     /// The one that no other names.
     fn newest(&self) -> Option<Sha256> {
-        self.receipts.iter().filter(|(_, sha256)| !self.named.contains(sha256)).max().map(|(_, sha256)| *sha256)
+        self.receipts
+            .iter()
+            .filter(|(_, sha256)| !self.named.contains(sha256))
+            .max()
+            .map(|(_, sha256)| *sha256)
     }
 }

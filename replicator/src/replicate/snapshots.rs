@@ -150,7 +150,8 @@ fn needed(
     match packs_of(manifest, lists) {
         Ok(packs) => Ok(Some(packs)),
         Err(why) => {
-            let next = "the agent signed for packs that do not exist: find out what it runs; the snapshot waits";
+            let next =
+                "the agent signed for packs that do not exist: find out what it runs; the snapshot waits";
             cycle.find(AlarmKind::Damaged, Stage::Snapshots, layout::manifest(manifest.seq), why, next)?;
             Ok(None)
         }
@@ -166,10 +167,9 @@ pub(super) fn packs_of(
     for set in &manifest.packs {
         let list = lists.get(&set.list).ok_or_else(|| format!("pack list {} is not here", set.list))?;
         for index in set.bitmap.iter() {
-            let entry = list
-                .packs
-                .get(index)
-                .ok_or_else(|| format!("it names pack {index} of list {}, which has {}", set.list, list.packs.len()))?;
+            let entry = list.packs.get(index).ok_or_else(|| {
+                format!("it names pack {index} of list {}, which has {}", set.list, list.packs.len())
+            })?;
             let other = packs.insert(entry.sha256, entry.size).filter(|size| *size != entry.size);
             if let Some(other) = other {
                 return Err(format!("two lists give pack {} {} and {other} bytes", entry.sha256, entry.size));
@@ -180,7 +180,10 @@ pub(super) fn packs_of(
 }
 
 /// Those of `packs` that the vault does not hold, with their sizes.
-pub(super) fn missing(folder: &Folder, packs: &BTreeMap<Sha256, u64>) -> Result<Vec<(Sha256, u64)>, VaultError> {
+pub(super) fn missing(
+    folder: &Folder,
+    packs: &BTreeMap<Sha256, u64>,
+) -> Result<Vec<(Sha256, u64)>, VaultError> {
     let mut missing = Vec::new();
     for (sha256, size) in packs {
         let key = layout::pack(sha256);
@@ -188,7 +191,8 @@ pub(super) fn missing(folder: &Folder, packs: &BTreeMap<Sha256, u64>) -> Result<
             Some(there) if there == *size => {}
             None => missing.push((*sha256, *size)),
             Some(there) => {
-                let (expected, seen) = (format!("{sha256} over {size} bytes"), format!("a file of {there} bytes"));
+                let (expected, seen) =
+                    (format!("{sha256} over {size} bytes"), format!("a file of {there} bytes"));
                 return Err(VaultError::Damaged { path: folder.full_path(&key), expected, seen });
             }
         }
@@ -226,7 +230,7 @@ async fn fetch(
                 outcome.bytes += size;
             }
             Err(error) => {
-                cycle.object_failed(Stage::Snapshots, error)?;
+                cycle.object_failed(Stage::Snapshots, error).inspect_err(|_| progress.finish())?;
                 complete = false;
             }
         }

@@ -18,7 +18,8 @@ pub(super) async fn run(cycle: &Cycle) -> Result<(), PullError> {
     if cycle.catalogue.totals(cluster)?.packs == 0 {
         return Ok(());
     }
-    let start: Option<Sha256> = cycle.catalogue.cursor(cluster, Cursor::Sweep)?.and_then(|text| text.parse().ok());
+    let start: Option<Sha256> =
+        cycle.catalogue.cursor(cluster, Cursor::Sweep)?.and_then(|text| text.parse().ok());
     let mut after = start.map(|s| layout::pack(&s));
     let mut sizes: BTreeMap<Sha256, u64> = BTreeMap::new();
     let mut ended = false;
@@ -32,7 +33,7 @@ pub(super) async fn run(cycle: &Cycle) -> Result<(), PullError> {
         }
     }
     // A page of nothing but junk moves on all the same.
-    let until = if ended { None } else { after.as_deref().and_then(|key| end_of(key)) };
+    let until = if ended { None } else { after.as_deref().and_then(end_of) };
     compare(cycle, start, until, &sizes).await?;
     let cursor = until.map_or_else(String::new, |u| u.to_hex());
     Ok(cycle.catalogue.set_cursor(cluster, Cursor::Sweep, &cursor)?)
@@ -41,7 +42,8 @@ pub(super) async fn run(cycle: &Cycle) -> Result<(), PullError> {
 /// The last pack name that a listing up to `key` covers.
 fn end_of(key: &str) -> Option<Sha256> {
     layout::parse_pack(key).or_else(|| {
-        let hex: String = key.strip_prefix(layout::PACKS)?.chars().take_while(char::is_ascii_hexdigit).collect();
+        let hex: String =
+            key.strip_prefix(layout::PACKS)?.chars().take_while(char::is_ascii_hexdigit).collect();
         format!("{hex:0<64}").get(..64)?.parse().ok()
     })
 }
@@ -55,6 +57,10 @@ async fn compare(
     let cluster = cycle.cluster();
     let next = "the vault holds it whole; find out who can delete or overwrite in the source";
     let mut lost = 0;
+    if start.is_none() {
+        // A new round; raised again when there are still so many.
+        cycle.catalogue.end_alarm(cluster, AlarmKind::PrimaryLost, layout::PACKS)?;
+    }
     for pack in cycle.catalogue.packs_between(cluster, start, until)? {
         let key = layout::pack(&pack.sha256);
         let there = sizes.get(&pack.sha256).copied();
@@ -79,7 +85,7 @@ async fn compare(
         cycle.find(AlarmKind::PrimaryLost, Stage::Sweep, key, why, next)?;
     }
     if lost > NAMED {
-        let what = format!("{}: {lost} packs", layout::PACKS);
+        let what = layout::PACKS;
         let why = format!("{lost} packs that the vault holds are missing from this part of the listing");
         cycle.find(AlarmKind::PrimaryLost, Stage::Sweep, what, why, next)?;
     }

@@ -58,8 +58,9 @@ pub(super) fn claim(vault: &Path, folder: &Path, host: &Host, now: Timestamp) ->
         }
         Err(source) => return Err(fail("read", source)),
     };
-    let found: Claim = serde_json::from_slice(&text)
-        .map_err(|e| fail("understand", io::Error::other(format!("{e}; remove it if this host alone writes here"))))?;
+    let found: Claim = serde_json::from_slice(&text).map_err(|e| {
+        fail("understand", io::Error::other(format!("{e}; remove it if this host alone writes here")))
+    })?;
     if found.host.id == host.id {
         return Ok(());
     }
@@ -87,9 +88,14 @@ fn create_claim(folder: &Path, host: &Host, now: Timestamp) -> io::Result<()> {
 }
 
 fn lock_file(path: &Path) -> Result<File, VaultError> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o640).open(path).map_err(
-        |source| VaultError::Io { action: "open the lock", path: path.into(), source },
-    )
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o640)
+        .open(path)
+        .map_err(|source| VaultError::Io { action: "open the lock", path: path.into(), source })
 }
 
 /// Makes this process the only one that pulls into the vault, until the file is closed.
@@ -107,7 +113,8 @@ pub(super) fn only_writer(vault: &Path, folder: &Path) -> Result<File, VaultErro
         Err(errno) => return Err(VaultError::Io { action: "lock", path, source: errno.into() }),
     }
     // Only a hint for people: the lock is what counts.
-    let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{}", std::process::id()));
+    let _ =
+        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{}", std::process::id()));
     Ok(file)
 }
 

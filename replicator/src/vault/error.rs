@@ -23,9 +23,13 @@ pub enum VaultError {
          Free some space, enlarge the disk, or lower --min-free"
     )]
     Floor { path: PathBuf, free: u64, floor: u64 },
-    #[error("{path} in the vault is damaged: expected SHA-256 {expected}, found {seen}; run `lifeboat verify` on the vault")]
+    #[error(
+        "{path} in the vault is damaged: expected SHA-256 {expected}, found {seen}; run `lifeboat verify` on the vault"
+    )]
     Damaged { path: PathBuf, expected: String, seen: String },
-    #[error("The vault {url} is not a directory of this machine; give vault = \"file:///DIRECTORY\" (vaults in S3 come later)")]
+    #[error(
+        "The vault {url} is not a directory of this machine; give vault = \"file:///DIRECTORY\" (vaults in S3 come later)"
+    )]
     NotLocal { url: String },
     #[error("{path} has {size} bytes, at most {max} are read; move it away")]
     TooLarge { path: PathBuf, size: u64, max: u64 },
@@ -44,7 +48,10 @@ impl VaultError {
 }
 
 fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
 }
 
 fn next_step(error: &io::Error) -> &'static str {

@@ -33,7 +33,8 @@ impl FromStr for MinFree {
         if let Some(percent) = s.strip_suffix('%') {
             return number(percent).and_then(|p| if p < 100 { Ok(Self::Percent(p)) } else { Err(bad()) });
         }
-        let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40), ("K", 10), ("M", 20), ("G", 30), ("T", 40)];
+        let units =
+            [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40), ("K", 10), ("M", 20), ("G", 30), ("T", 40)];
         for (unit, shift) in units {
             if let Some(count) = s.strip_suffix(unit) {
                 return number(count)?.checked_mul(1 << shift).map(Self::Bytes).ok_or_else(bad);

@@ -149,7 +149,9 @@ impl Folder {
         let names = self.names(layout::PENDING)?;
         Ok(names
             .iter()
-            .filter_map(|n| layout::parse_pending(&format!("{}{}", layout::PENDING, n.strip_suffix(".json")?)))
+            .filter_map(|n| {
+                layout::parse_pending(&format!("{}{}", layout::PENDING, n.strip_suffix(".json")?))
+            })
             .collect())
     }
 
@@ -163,8 +165,7 @@ impl Folder {
         if self.size(&key)?.is_some() {
             return Ok(());
         }
-        let pending =
-            PendingPacks { schema: PENDING_SCHEMA.to_owned(), first_seen, packs: packs.to_vec() };
+        let pending = PendingPacks { schema: PENDING_SCHEMA.to_owned(), first_seen, packs: packs.to_vec() };
         let bytes = serde_json::to_vec(&pending).expect("names and times always serialize");
         self.put(&key, &bytes, first_seen).map(drop)
     }

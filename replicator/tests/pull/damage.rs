@@ -3,7 +3,7 @@
 
 use crate::fixture::*;
 use crate::plain::last_pack;
-use lifeboat_common::store::faulty::{FaultyStore, Faults, Operation};
+use lifeboat_common::store::faulty::{Faults, FaultyStore, Operation};
 use lifeboat_format::layout;
 use lifeboat_replicator::alarm::AlarmKind;
 use std::sync::Arc;
@@ -46,8 +46,19 @@ fn kinds() -> Vec<fn(&Primary) -> String> {
 async fn a_flipped_byte_anywhere_is_found() {
     for of in kinds() {
         for place in [0.0, 0.5, 0.999] {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place in a small file")]
-            found_and_forgotten(|bytes| { let at = (bytes.len() as f64 * place) as usize; bytes[at] ^= 1; }, of).await;
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a place in a small file"
+            )]
+            found_and_forgotten(
+                |bytes| {
+                    let at = (bytes.len() as f64 * place) as usize;
+                    bytes[at] ^= 1;
+                },
+                of,
+            )
+            .await;
         }
     }
 }
@@ -117,7 +128,8 @@ async fn transfers_that_fail_are_never_damage() {
                 let honest = [AlarmKind::Unreachable, AlarmKind::Denied];
                 // A listing that leaves out a manifest or a charter cannot be told from one where it is hidden.
                 let hidden = [AlarmKind::Fork, AlarmKind::CharterRolledBack, AlarmKind::NoCharter];
-                let allowed = honest.contains(&alarm.kind) || (faults.omit > 0.0 && hidden.contains(&alarm.kind));
+                let allowed =
+                    honest.contains(&alarm.kind) || (faults.omit > 0.0 && hidden.contains(&alarm.kind));
                 assert!(allowed, "faults {number}, seed {seed}: {alarm:?}");
             }
             whole |= outcome.error.is_none() && outcome.alarms.is_empty() && outcome.pending == 0;
@@ -142,7 +154,10 @@ async fn a_store_that_denies_or_is_away_is_said_and_forgotten() {
             let faulty = FaultyStore::new(Arc::new(primary.store.clone()), 1).with(operation, faults);
             let outcome = vaulted.replicator.pull(&primary.source_through(Arc::new(faulty))).await;
             let error = outcome.error.as_ref().unwrap().to_string();
-            assert!(error.contains("charter/") && error.contains("; "), "it names the object and the next step: {error}");
+            assert!(
+                error.contains("charter/") && error.contains("; "),
+                "it names the object and the next step: {error}"
+            );
             assert!(outcome.alarms.iter().any(|a| a.kind == kind), "{:?}", outcome.alarms);
             assert!(vaulted.held(&primary).is_empty());
         }

@@ -3,8 +3,8 @@
 use crate::fixture::*;
 use jiff::Timestamp;
 use lifeboat_replicator::alarm::AlarmKind;
-use lifeboat_replicator::vault::{MinFree, Vault, VaultError};
 use lifeboat_replicator::vault::disk::{Disk, DiskFile, LocalDisk, Space, Stat};
+use lifeboat_replicator::vault::{MinFree, Vault, VaultError};
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -52,7 +52,12 @@ impl DiskFile for FailingFile {
 impl FailingDisk {
     pub fn new(root: &Path, operations: i64, crash: bool) -> Arc<Self> {
         let inner = LocalDisk::open(root).unwrap();
-        Arc::new(Self { inner, left: Arc::new(AtomicI64::new(operations)), crash, free: AtomicU64::new(u64::MAX) })
+        Arc::new(Self {
+            inner,
+            left: Arc::new(AtomicI64::new(operations)),
+            crash,
+            free: AtomicU64::new(u64::MAX),
+        })
     }
 
     /// Operations that were asked for beyond those allowed, and less than 0 when some are left.
@@ -61,7 +66,11 @@ impl FailingDisk {
     }
 
     fn gone(&self) -> io::Result<()> {
-        if self.crash && self.left.load(Ordering::SeqCst) < 0 { Err(io::Error::other("crashed")) } else { Ok(()) }
+        if self.crash && self.left.load(Ordering::SeqCst) < 0 {
+            Err(io::Error::other("crashed"))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -102,7 +111,11 @@ impl Disk for FailingDisk {
     }
 }
 
-async fn pull_on(disk: &Arc<FailingDisk>, dir: &Path, primary: &Primary) -> lifeboat_replicator::replicate::Outcome {
+async fn pull_on(
+    disk: &Arc<FailingDisk>,
+    dir: &Path,
+    primary: &Primary,
+) -> lifeboat_replicator::replicate::Outcome {
     let vault = open_vault(dir, Some(disk.clone()), MinFree::Bytes(0)).unwrap();
     replicator(vault, primary.clock.clone()).pull(&primary.source()).await
 }

@@ -10,13 +10,13 @@ use lifeboat_format::chunker::ChunkSizes;
 use lifeboat_format::crypto::derive::{RunKey, Secret32};
 use lifeboat_format::crypto::sign::SigningKey;
 use lifeboat_format::id::{ClusterName, Digest, Handle, RunId, Sha256, SnapshotId};
+use lifeboat_format::layout;
 use lifeboat_format::manifest::{
     self, Bitmap, BodyRef, Counts, Coverage, Manifest, PackSet, RunResult, UnverifiedManifest,
 };
 use lifeboat_format::pack::PackBuilder;
 use lifeboat_format::pack_list::{PackEntry, PackList};
 use lifeboat_format::receipt::Receipt;
-use lifeboat_format::layout;
 use lifeboat_replicator::activity::Activity;
 use lifeboat_replicator::alarm::AlarmKind;
 use lifeboat_replicator::catalog::Catalogue;
@@ -60,8 +60,12 @@ impl Primary {
         let store = MemoryStore::new(clock.clone());
         let sealed = format!("sealed epoch of {cluster}").into_bytes();
         store.put(&layout::epoch(1, &Sha256::of(&sealed)), sealed.clone());
-        let epoch =
-            Epoch { n: 1, recipient: "age1x".to_owned(), created: start(), sealed_sha256: vec![Sha256::of(&sealed)] };
+        let epoch = Epoch {
+            n: 1,
+            recipient: "age1x".to_owned(),
+            created: start(),
+            sealed_sha256: vec![Sha256::of(&sealed)],
+        };
         let charter = Charter {
             schema: charter::SCHEMA.to_owned(),
             n: 1,
@@ -150,7 +154,8 @@ impl Primary {
     /// The next manifest, unsigned, naming what `sets` name.
     pub fn manifest(&mut self, sets: Vec<PackSet>) -> Manifest {
         let now = self.clock.now();
-        let body = BodyRef { handle: Handle([1; 16]), frame: 0, offset: 0, length: 9, digest: Digest([2; 32]) };
+        let body =
+            BodyRef { handle: Handle([1; 16]), frame: 0, offset: 0, length: 9, digest: Digest([2; 32]) };
         Manifest {
             schema: manifest::SCHEMA.to_owned(),
             cluster: self.cluster.clone(),
@@ -209,13 +214,6 @@ impl Primary {
         Arc::new(Source::new(self.cluster.clone(), self.owner.verify_key(), receipt_key, store))
     }
 
-    pub fn flip(&self, key: &str) {
-        assert!(self.store.corrupt(key, |bytes| {
-            let middle = bytes.len() / 2;
-            bytes[middle] ^= 1;
-        }));
-    }
-
     /// The first key under `prefix`.
     pub fn first(&self, prefix: &str) -> String {
         self.store.keys().into_iter().find(|k| k.starts_with(prefix)).unwrap()
@@ -226,14 +224,19 @@ pub fn host(name: &str) -> Host {
     Host { id: Sha256::of(name.as_bytes()), name: name.to_owned() }
 }
 
-pub fn open_vault(root: &Path, disk: Option<Arc<dyn Disk>>, min_free: MinFree) -> Result<Arc<Vault>, VaultError> {
+pub fn open_vault(
+    root: &Path,
+    disk: Option<Arc<dyn Disk>>,
+    min_free: MinFree,
+) -> Result<Arc<Vault>, VaultError> {
     let root = root.to_owned();
     Vault::open(VaultOptions { root, state: None, host: host("one"), min_free, disk, now: start() })
 }
 
 pub fn replicator(vault: Arc<Vault>, clock: Arc<dyn Clock>) -> Replicator {
     let catalogue = Arc::new(Catalogue::open(&vault.catalogue()).unwrap());
-    let patience = Patience { attempts: 6, pause: Duration::from_millis(1), stall: Duration::from_millis(300) };
+    let patience =
+        Patience { attempts: 6, pause: Duration::from_millis(1), stall: Duration::from_millis(300) };
     let activity = Arc::new(Activity::new(Mode::Quiet));
     Replicator { vault, catalogue, clock, activity, transfers: 4, patience }
 }
@@ -281,8 +284,10 @@ pub fn check(root: &Path, primary: &Primary) -> Vec<u64> {
     let read = |key: &str| std::fs::read(folder.join(key)).unwrap_or_else(|e| panic!("{key}: {e}"));
     let names = |sub: &str| -> Vec<String> {
         let Ok(entries) = std::fs::read_dir(folder.join(sub)) else { return Vec::new() };
-        let mut names: Vec<String> =
-            entries.map(|e| e.unwrap().file_name().into_string().unwrap()).map(|n| format!("{sub}{n}")).collect();
+        let mut names: Vec<String> = entries
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .map(|n| format!("{sub}{n}"))
+            .collect();
         names.sort();
         names
     };

@@ -10,8 +10,8 @@ use lifeboat_common::clock::Clock as _;
 use lifeboat_common::store::{Body, Entry, Listing, MemoryStore, ReadStore, Result};
 use lifeboat_format::charter::AgentKey;
 use lifeboat_format::id::Sha256;
-use lifeboat_format::manifest::Coverage;
 use lifeboat_format::layout;
+use lifeboat_format::manifest::Coverage;
 use lifeboat_replicator::alarm::AlarmKind;
 use std::sync::Arc;
 
@@ -162,7 +162,10 @@ async fn anothers_charters_are_junk() {
     mixed.store = primary.store.clone();
     let outcome = wrong.replicator.pull(&mixed.source()).await;
     let error = outcome.error.unwrap().to_string();
-    assert!(error.contains(&mixed.owner.verify_key().fingerprint()) && error.contains("repository.toml"), "{error}");
+    assert!(
+        error.contains(&mixed.owner.verify_key().fingerprint()) && error.contains("repository.toml"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -235,10 +238,13 @@ async fn an_emptied_or_rewritten_primary_is_seen_at_once() {
     assert_eq!(alarms(&outcome), [(AlarmKind::PrimaryEmptied, head.clone())]);
     let all: Vec<(String, Bytes)> =
         primary.store.keys().into_iter().map(|k| (k.clone(), primary.store.bytes(&k).unwrap())).collect();
-    all.iter().for_each(|(k, _)| drop(primary.store.remove(k)));
+    all.iter().for_each(|(k, _)| assert!(primary.store.remove(k)));
     let outcome = vaulted.pull(&primary).await;
     let kinds: Vec<AlarmKind> = outcome.alarms.iter().map(|a| a.kind).collect();
-    assert!(kinds.contains(&AlarmKind::PrimaryEmptied) && kinds.contains(&AlarmKind::CharterRolledBack), "{kinds:?}");
+    assert!(
+        kinds.contains(&AlarmKind::PrimaryEmptied) && kinds.contains(&AlarmKind::CharterRolledBack),
+        "{kinds:?}"
+    );
     assert!(kinds.contains(&AlarmKind::PrimaryLost));
     assert_eq!(vaulted.held(&primary), [1, 2], "deletion never propagates");
     all.into_iter().for_each(|(k, bytes)| primary.store.put(&k, bytes));

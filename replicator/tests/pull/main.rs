@@ -1,6 +1,8 @@
 //! Pulls of real repositories in memory into a vault on disk: what is new, what is damaged, what is hostile, and what
 //! crashes. One binary, so that the fixtures are built once.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
+
 mod crashes;
 mod damage;
 mod disk;

@@ -229,7 +229,8 @@ async fn an_unknown_charter_waits_until_it_is_there() {
     let behind = primary.snapshot(1);
     let outcome = vaulted.pull(&primary).await;
     assert!(outcome.error.is_none());
-    let expected = [layout::manifest(seq), layout::manifest(behind)].map(|key| (AlarmKind::CharterUnknown, key));
+    let expected =
+        [layout::manifest(seq), layout::manifest(behind)].map(|key| (AlarmKind::CharterUnknown, key));
     assert_eq!(alarms(&outcome), expected);
     assert_eq!(vaulted.held(&primary), [1]);
     primary.store.put(&charter, hidden);

@@ -2,6 +2,9 @@
 
 use crate::fixture::*;
 use lifeboat_common::config;
+use lifeboat_format::id::{Handle, Sha256};
+use lifeboat_format::layout;
+use lifeboat_format::pack_list::PackEntry;
 use lifeboat_replicator::setup;
 use serde_json::Value;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -26,7 +29,8 @@ impl Site {
         let site = Self { dir, config };
         site.write(primary);
         let mut options = std::fs::OpenOptions::new();
-        let mut key = options.write(true).create_new(true).mode(0o600).open(site.path("receipt.key")).unwrap();
+        let mut key =
+            options.write(true).create_new(true).mode(0o600).open(site.path("receipt.key")).unwrap();
         std::io::Write::write_all(&mut key, primary.receipt_pem.as_bytes()).unwrap();
         let path = site.dir.path().display();
         let (cluster, owner) = (&primary.cluster, primary.owner.verify_key());
@@ -108,7 +112,8 @@ fn pull_status_check_and_rebuild_agree() {
     assert_eq!(code(&site.run(&["pull", "--once"])), 0);
     assert_eq!(code(&site.run(&["status"])), 0);
 
-    std::fs::write(site.path("vault/.lifeboat/catalogue.sqlite"), "not a database, not at all, for sure").unwrap();
+    std::fs::write(site.path("vault/.lifeboat/catalogue.sqlite"), "not a database, not at all, for sure")
+        .unwrap();
     let broken = site.run(&["pull", "--once"]);
     assert_eq!(code(&broken), 1);
     assert!(text(&broken.stderr).contains("rebuild-catalogue"), "{}", text(&broken.stderr));
@@ -225,7 +230,8 @@ fn a_process_killed_at_any_time_loses_nothing() {
     let primary = Primary::with("prod", 6);
     for delay in (5..120).step_by(9) {
         let site = Site::new(&primary);
-        let mut child = site.command(&["pull", "--once"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child =
+            site.command(&["pull", "--once"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(delay));
         let _ = child.kill();
         let _ = child.wait();
@@ -244,12 +250,49 @@ fn the_example_configuration_parses() {
     assert_eq!(example.sources.len(), 1);
     // What is commented out is known too.
     let text = std::fs::read_to_string(&path).unwrap();
-    let all: Vec<&str> = text
-        .lines()
-        .map(|l| l.strip_prefix('#').filter(|l| !l.starts_with(' ')).unwrap_or(l))
-        .collect();
+    let all: Vec<&str> =
+        text.lines().map(|l| l.strip_prefix('#').filter(|l| !l.starts_with(' ')).unwrap_or(l)).collect();
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("all.toml"), all.join("\n")).unwrap();
     let full: config::ReplicatorConfig = config::load(&dir.path().join("all.toml")).unwrap();
-    assert!(full.state.is_some() && full.sources[0].s3.ca_file.is_some() && full.sources[0].s3.path_style == Some(true));
+    assert!(
+        full.state.is_some()
+            && full.sources[0].s3.ca_file.is_some()
+            && full.sources[0].s3.path_style == Some(true)
+    );
+}
+
+/// Run by hand: `cargo test -p lifeboat-replicator --test pull figures -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement, not a test"]
+fn figures() {
+    let mut primary = Primary::new("prod");
+    let entries = (0..64_u8).map(|i| {
+        let seed = u64::from(i) + 7;
+        let bytes: Vec<u8> =
+            (0..16_u64 << 17).flat_map(|n| (n.wrapping_mul(seed) ^ (n << 31)).to_le_bytes()).collect();
+        let sha256 = Sha256::of(&bytes);
+        primary.store.put(&layout::pack(&sha256), bytes);
+        PackEntry { sha256, size: 16 << 20, handle: Handle([i; 16]) }
+    });
+    let entries = entries.collect();
+    let set = primary.put_list(entries);
+    let manifest = primary.manifest(vec![set]);
+    primary.commit(&manifest);
+    let site = Site::new(&primary);
+    for what in ["1 GiB in 64 packs", "nothing new"] {
+        let began = Instant::now();
+        let mut child =
+            site.command(&["pull", "--once"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut peak = String::new();
+        let path = format!("/proc/{}/status", child.id());
+        while child.try_wait().unwrap().is_none() {
+            let status = std::fs::read_to_string(&path).unwrap_or_default();
+            if let Some(line) = status.lines().find(|l| l.starts_with("VmHWM")) {
+                line.clone_into(&mut peak);
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        println!("{what}, directory to directory: {:?}, {peak}", began.elapsed());
+    }
 }

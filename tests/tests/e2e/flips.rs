@@ -36,7 +36,7 @@ fn a_flipped_byte_in_the_vault_is_found_by_verify() {
         let len = std::fs::metadata(&file).unwrap().len() as usize;
         for at in [0, len / 3, len / 2, len - 1] {
             let before = flip(&file, at);
-            let ran = world.on_vault(&["verify"]);
+            let ran = world.on_vault(&["verify", "--cluster", "prod"]);
             assert_eq!(ran.code, 1, "{} at {at}: {}", file.display(), ran.said());
             let name = file.file_name().unwrap().to_str().unwrap();
             assert!(ran.said().contains(name.split('.').next().unwrap()), "{name}: {}", ran.said());

@@ -2,6 +2,7 @@
 
 use super::*;
 use lifeboat_format::body::{DomainKind, object_key};
+use lifeboat_format::pack::Reference;
 
 #[tokio::test]
 async fn hostile_names_are_reported_and_never_followed() {
@@ -62,4 +63,90 @@ async fn anothers_body_is_refused() {
     r.commit_with(&small("{}"), |_| {}, |m| m.id = lifeboat_format::id::SnapshotId([9; 16]));
     let error = open(&r, "1").await.unwrap_err();
     assert!(matches!(&error, ReadError::Snapshot { why, .. } if why.contains("another snapshot")), "{error}");
+}
+
+/// CBOR: a head of major type `major`; the numbers here are below 2^32.
+fn head(major: u8, n: usize) -> Vec<u8> {
+    let mut out = vec![major << 5 | 26];
+    out.extend_from_slice(&u32::try_from(n).unwrap().to_be_bytes());
+    out
+}
+
+fn bytes(b: &[u8]) -> Vec<u8> {
+    [head(2, b.len()), b.to_vec()].concat()
+}
+
+fn reference(r: &Reference) -> Vec<u8> {
+    let numbers = [0, r.frame, r.offset, r.length].map(|n| head(0, n as usize)).concat();
+    [head(4, 5), numbers, bytes(&r.digest.0)].concat()
+}
+
+fn leaf(keys: &[&str]) -> Vec<u8> {
+    let entry = |k: &&str| {
+        let key = object_key("configmap", k);
+        [head(4, 4), bytes(&key), bytes(b"{}"), head(4, 0), vec![0xf4]].concat()
+    };
+    let entries: Vec<u8> = keys.iter().flat_map(entry).collect();
+    [head(4, 3), head(0, 0), bytes(b""), head(4, keys.len()), entries].concat()
+}
+
+fn inner(level: usize, children: &[(&str, Reference)]) -> Vec<u8> {
+    let child =
+        |(k, r): &(&str, Reference)| [head(4, 2), bytes(&object_key("configmap", k)), reference(r)].concat();
+    let entries: Vec<u8> = children.iter().flat_map(child).collect();
+    let handle = children.first().map_or([0; 16], |(_, r)| r.handle.0);
+    [head(4, 3), head(0, level), bytes(&handle), head(4, children.len()), entries].concat()
+}
+
+type Put<'a> = &'a mut dyn FnMut(&[u8]) -> Reference;
+
+fn sound(put: Put<'_>) -> Reference {
+    let (a, b) = (put(&leaf(&["a", "b"])), put(&leaf(&["c"])));
+    put(&inner(1, &[("a", a), ("c", b)]))
+}
+fn another_first_key(put: Put<'_>) -> Reference {
+    let (a, b) = (put(&leaf(&["a", "b"])), put(&leaf(&["d"])));
+    put(&inner(1, &[("a", a), ("c", b)]))
+}
+fn overlapping(put: Put<'_>) -> Reference {
+    let (a, b) = (put(&leaf(&["a", "d"])), put(&leaf(&["c"])));
+    put(&inner(1, &[("a", a), ("c", b)]))
+}
+fn skipped_level(put: Put<'_>) -> Reference {
+    let a = put(&leaf(&["a"]));
+    put(&inner(2, &[("a", a)]))
+}
+fn level_that_rises(put: Put<'_>) -> Reference {
+    let a = put(&leaf(&["a"]));
+    let low = put(&inner(1, &[("a", a)]));
+    put(&inner(1, &[("a", low)]))
+}
+fn too_deep(put: Put<'_>) -> Reference {
+    let a = put(&leaf(&["a"]));
+    put(&inner(200, &[("a", a)]))
+}
+fn many_ways_to_one_leaf(put: Put<'_>) -> Reference {
+    let a = put(&leaf(&["a"]));
+    let one = put(&inner(1, &[("a", a)]));
+    put(&inner(2, &[("a", one), ("b", one), ("c", one)]))
+}
+
+#[tokio::test]
+async fn maps_that_contradict_themselves_are_refused() {
+    let cases: [(crate::testing::RawMap, usize, bool); 7] = [
+        (sound, 3, false),
+        (another_first_key, 2, true),
+        (overlapping, 2, true),
+        (skipped_level, 0, true),
+        (level_that_rises, 0, true),
+        (too_deep, 0, true),
+        (many_ways_to_one_leaf, 1, true),
+    ];
+    for (i, (make, readable, refused)) in cases.into_iter().enumerate() {
+        let mut r = TestRepository::new();
+        r.commit(&SnapshotBuilder { raw: Some(make), ..SnapshotBuilder::default() });
+        let (objects, errors) = read_all(&open(&r, "1").await.unwrap()).await;
+        assert_eq!((objects.len(), !errors.is_empty()), (readable, refused), "case {i}: {errors:?}");
+        assert!(errors.iter().all(|e| e.to_string().contains("contradicts itself")), "case {i}: {errors:?}");
+    }
 }
