@@ -81,7 +81,11 @@ pub async fn backup(
 }
 
 /// Reads what a run would store, and stores nothing.
-pub async fn dry_run(cluster: &Cluster, request: &Request, progress: Progress<'_>) -> Result<Report, BackupError> {
+pub async fn dry_run(
+    cluster: &Cluster,
+    request: &Request,
+    progress: Progress<'_>,
+) -> Result<Report, BackupError> {
     let discovery = cluster.discover().await?;
     let mut report = read::count(cluster, discovery, &request.selection, progress).await;
     report.finish(cluster.now());

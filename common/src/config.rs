@@ -86,7 +86,8 @@ fn default_transfers() -> usize {
 
 /// Reads one of the configurations above. File names in it become absolute or relative to the working directory.
 pub fn load<T: DeserializeOwned + Relocate>(path: &Path) -> Result<T, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+    let text =
+        std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
     let parsed = config::Config::builder()
         .add_source(config::File::from_str(&text, config::FileFormat::Toml))
         .build()

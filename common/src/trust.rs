@@ -9,18 +9,32 @@ use lifeboat_format::{FormatError, layout, limits};
 
 /// More charter files than this are not read: one a month for eighty years. Hostile stores may hold more junk.
 const CHARTER_FILES_MAX: usize = 1000;
+/// Damaged ones that a message names.
+const DAMAGED_NAMED_MAX: usize = 5;
 
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("{store}: {source}")]
-    Charter { store: String, source: FormatError },
+    #[error("{store}: {source}{}", damaged_note(damaged))]
+    Charter { store: String, source: FormatError, damaged: Vec<String> },
+}
+
+fn damaged_note(damaged: &[String]) -> String {
+    match damaged {
+        [] => String::new(),
+        all => format!("; these are damaged, take them from another copy: {}", all.join(", ")),
+    }
 }
 
 /// The charter files under `charter/` whose bytes hash to their name, in the order of their names.
 pub async fn charter_files(store: &dyn ReadStore) -> Result<Vec<Vec<u8>>, StoreError> {
-    let mut files = Vec::new();
+    Ok(read_files(store).await?.0)
+}
+
+/// The sound files, and the names of those whose bytes do not hash to them.
+async fn read_files(store: &dyn ReadStore) -> Result<(Vec<Vec<u8>>, Vec<String>), StoreError> {
+    let (mut files, mut damaged) = (Vec::new(), Vec::new());
     let mut after: Option<String> = None;
     while files.len() < CHARTER_FILES_MAX {
         let page = store.list(layout::CHARTER, after.as_deref(), 1000).await?;
@@ -32,6 +46,8 @@ pub async fn charter_files(store: &dyn ReadStore) -> Result<Vec<Vec<u8>>, StoreE
             let bytes = store.get(&entry.key, limits::CHARTER_MAX).await?;
             if Sha256::of(&bytes) == sha256 {
                 files.push(bytes.to_vec());
+            } else if damaged.len() < DAMAGED_NAMED_MAX {
+                damaged.push(entry.key.clone());
             }
         }
         after = page.entries.last().map(|e| e.key.clone());
@@ -39,7 +55,7 @@ pub async fn charter_files(store: &dyn ReadStore) -> Result<Vec<Vec<u8>>, StoreE
             break;
         }
     }
-    Ok(files)
+    Ok((files, damaged))
 }
 
 /// The trusted charters in `store`, ascending; the last one is in force.
@@ -48,6 +64,10 @@ pub async fn charters(
     owner: &VerifyKey,
     cluster: &ClusterName,
 ) -> Result<Vec<TrustedCharter>, TrustError> {
-    let files = charter_files(store).await?;
-    trusted_chain(&files, owner, cluster).map_err(|source| TrustError::Charter { store: store.describe(), source })
+    let (files, damaged) = read_files(store).await?;
+    trusted_chain(&files, owner, cluster).map_err(|source| TrustError::Charter {
+        store: store.describe(),
+        source,
+        damaged,
+    })
 }

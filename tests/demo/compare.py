@@ -26,7 +26,7 @@ def dump(kubectl, kubeconfig, path):
     names = run("api-resources", "--verbs=list", "-o", "name").decode().split()
     objects = {}
     for resource in sorted(set(names) - DERIVED):
-        for item in json.loads(run("get", resource, "-A", "-o", "json"), parse_float=str)["items"]:
+        for item in json.loads(run("get", resource, "-A", "-o", "json", "--show-managed-fields"), parse_float=str)["items"]:
             meta = item["metadata"]
             objects[f"{resource} {meta.get('namespace', '-')} {meta['name']}"] = item
     with open(path, "w") as f:
@@ -65,6 +65,7 @@ def essence(item):
     """What the application set; owners by what they are, not by uid."""
     item = json.loads(json.dumps(item))
     meta = item["metadata"]
+    chosen_ports = "f:nodePort" in json.dumps(meta.get("managedFields", []))
     for field in ("uid", "resourceVersion", "creationTimestamp", "generation", "managedFields", "selfLink"):
         meta.pop(field, None)
     owners = [(o["apiVersion"], o["kind"], o["name"]) for o in meta.pop("ownerReferences", [])]
@@ -73,6 +74,9 @@ def essence(item):
     if item["kind"] == "Service" and spec.get("clusterIP") != "None":
         for field in ("clusterIP", "clusterIPs"):
             spec.pop(field, None)
+    if item["kind"] == "Service" and not chosen_ports:
+        for port in spec.get("ports", []):
+            port.pop("nodePort", None)
     if item["kind"] == "Deployment":
         meta.get("annotations", {}).pop("deployment.kubernetes.io/revision", None)
         if meta.get("annotations") == {}:

@@ -55,10 +55,10 @@ pub(super) async fn begin(
     let reusable = reusable(&memory, &interrupted, &view, &gone, now);
 
     let pending = state.pending.take();
-    let run = pending.as_ref().filter(|_| !interrupted.packs.is_empty()).map_or_else(
-        || Pending::new(RunId(random::bytes()), &Secret32::random()),
-        Clone::clone,
-    );
+    let run = pending
+        .as_ref()
+        .filter(|_| !interrupted.packs.is_empty())
+        .map_or_else(|| Pending::new(RunId(random::bytes()), &Secret32::random()), Clone::clone);
     state.pending = Some(run);
     state.charter = state.charter.max(charter.n);
     file.save(state)?;
@@ -102,7 +102,11 @@ fn reusable(
 }
 
 /// Packs that are known to be gone: those marked so, and those that this run looked for in vain.
-async fn gone(store: &dyn ReadStore, state: &mut State, memory: &Memory) -> Result<HashSet<Sha256>, StoreError> {
+async fn gone(
+    store: &dyn ReadStore,
+    state: &mut State,
+    memory: &Memory,
+) -> Result<HashSet<Sha256>, StoreError> {
     let mut gone = HashSet::new();
     let mut after: Option<String> = None;
     while gone.len() < LOST_MAX {

@@ -67,7 +67,8 @@ pub(super) fn seal(
     }
     let now = run.clock.now();
     gathered.report.finish(now);
-    let report = serde_json::to_vec(&gathered.report).map_err(|e| BackupError::Report { why: e.to_string() })?;
+    let report =
+        serde_json::to_vec(&gathered.report).map_err(|e| BackupError::Report { why: e.to_string() })?;
     let id = SnapshotId(random::bytes());
     let cluster = run.setup.charter.charter().cluster.clone();
     let body = Body { cluster: cluster.as_str().to_owned(), id, domains, report }.encode();

@@ -122,7 +122,9 @@ impl Commit<'_> {
     /// Rules 2 and 3, against the chain as it is now.
     fn stale(&self, view: &ChainView, lists: &Lists) -> Option<&'static str> {
         if !is_fresh(lists.noted, view.newest_modified) {
-            return Some("its packs are no longer fresh: another snapshot was committed a day after they were begun");
+            return Some(
+                "its packs are no longer fresh: another snapshot was committed a day after they were begun",
+            );
         }
         let named = |h: &Handle| {
             let pack = self.memory.packs.get(h);
@@ -151,7 +153,12 @@ impl Commit<'_> {
         Ok(out)
     }
 
-    async fn write_list(&self, sealed_run_key: &[u8], packs: &[KnownPack], out: &mut Lists) -> Result<(), BackupError> {
+    async fn write_list(
+        &self,
+        sealed_run_key: &[u8],
+        packs: &[KnownPack],
+        out: &mut Lists,
+    ) -> Result<(), BackupError> {
         let entry = |p: &KnownPack| PackEntry { sha256: p.sha256, size: p.size, handle: p.handle };
         let list = PackList {
             nonce: random::bytes(),
@@ -212,9 +219,8 @@ impl Commit<'_> {
 
     /// The log's content: what the snapshot needs, and what stays reusable beside it.
     fn log_entries(&self, lists: &Lists, carried: &[Carry]) -> (Vec<KnownChunk>, Vec<KnownPack>) {
-        let is_carried = |p: &KnownPack| {
-            carried.iter().any(|c| c.list == p.list && c.bitmap.contains(p.index as usize))
-        };
+        let is_carried =
+            |p: &KnownPack| carried.iter().any(|c| c.list == p.list && c.bitmap.contains(p.index as usize));
         let mut packs = lists.known.clone();
         for (handle, pack) in &self.memory.packs {
             if self.reused.contains(handle) || is_carried(pack) {

@@ -28,7 +28,9 @@ pub enum BackupError {
     NoKey,
     #[error("The run report cannot be stored: {why}")]
     Report { why: String },
-    #[error("Other runs committed under this one {attempts} times; see who else writes to this repository, then try again")]
+    #[error(
+        "Other runs committed under this one {attempts} times; see who else writes to this repository, then try again"
+    )]
     Overtaken { attempts: usize },
 }
 

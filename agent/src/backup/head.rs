@@ -19,13 +19,21 @@ const JUNK_MAX: u64 = 256;
 pub enum HeadError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("{store} has pack lists but no manifest: its manifests were removed, or it belongs to something else; restore from the vault and run `lifeboat adopt`, or start with an empty prefix")]
+    #[error(
+        "{store} has pack lists but no manifest: its manifests were removed, or it belongs to something else; restore from the vault and run `lifeboat adopt`, or start with an empty prefix"
+    )]
     Emptied { store: String },
-    #[error("{store} went back from snapshot {known} to {found}: its newest manifests were removed; look at the vault's alarms, then run `lifeboat adopt`")]
+    #[error(
+        "{store} went back from snapshot {known} to {found}: its newest manifests were removed; look at the vault's alarms, then run `lifeboat adopt`"
+    )]
     WentBack { store: String, known: u64, found: u64 },
-    #[error("Snapshot {seq} in {store} is not the one that this agent committed; somebody replaced it; look at the vault's alarms, then run `lifeboat adopt`")]
+    #[error(
+        "Snapshot {seq} in {store} is not the one that this agent committed; somebody replaced it; look at the vault's alarms, then run `lifeboat adopt`"
+    )]
     Replaced { store: String, seq: u64 },
-    #[error("The head of the chain in {store} is hidden under more than {JUNK_MAX} junk manifests; find out who writes them, change the store's credentials, then run `lifeboat adopt`")]
+    #[error(
+        "The head of the chain in {store} is hidden under more than {JUNK_MAX} junk manifests; find out who writes them, change the store's credentials, then run `lifeboat adopt`"
+    )]
     Buried { store: String },
 }
 

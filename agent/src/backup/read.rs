@@ -5,7 +5,9 @@ use super::BackupError;
 use super::pack::Packer;
 use super::send::Sending;
 use crate::cluster::{Cluster, Discovery, Item, ListOptions, ReadEvent, Resource, read_all};
-use crate::select::{Class, Facts, Report, Selection, classify, classify_broken, classify_kind, sort_for_listing};
+use crate::select::{
+    Class, Facts, Report, Selection, classify, classify_broken, classify_kind, sort_for_listing,
+};
 use lifeboat_format::body::{DomainKind, domain_name, kind_group, object_key};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -98,13 +100,8 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(report: Report, selection: &'a Selection) -> Self {
-        let out = Gathered {
-            report,
-            domains: BTreeMap::new(),
-            namespaces: BTreeSet::new(),
-            objects: 0,
-            bytes: 0,
-        };
+        let out =
+            Gathered { report, domains: BTreeMap::new(), namespaces: BTreeSet::new(), objects: 0, bytes: 0 };
         Self { selection, facts: Facts::default(), document: Vec::new(), out }
     }
 
@@ -142,7 +139,9 @@ impl<'a> Run<'a> {
                 }
                 let mut items = page.items;
                 // Aggregated servers may list in any order; ascending keys make one map of them.
-                items.sort_by(|a, b| (&a.meta.namespace, &a.meta.name).cmp(&(&b.meta.namespace, &b.meta.name)));
+                items.sort_by(|a, b| {
+                    (&a.meta.namespace, &a.meta.name).cmp(&(&b.meta.namespace, &b.meta.name))
+                });
                 items.dedup_by(|a, b| (&a.meta.namespace, &a.meta.name) == (&b.meta.namespace, &b.meta.name));
                 return Some((resource, items));
             }

@@ -75,7 +75,9 @@ pub async fn load(
             Err(_) => continue,
         };
         let piece_key = piece_key(&key, &bytes);
-        let Some(piece) = piece_key.and_then(|k| send_log::open_uploads(&k, &bytes[32..]).ok()) else { continue };
+        let Some(piece) = piece_key.and_then(|k| send_log::open_uploads(&k, &bytes[32..]).ok()) else {
+            continue;
+        };
         for pack in piece.packs.into_iter().filter(|p| is_fresh(p.noted, newest_manifest)) {
             let sealed_run_key = piece.sealed_run_key.clone();
             out.packs.insert(pack.handle, Resumed { pack, sealed_run_key });
@@ -176,7 +178,6 @@ pub fn known_pack(pack: &NewPack, noted: i64) -> KnownPack {
         domain: pack.domain,
     }
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -129,8 +129,10 @@ mod tests {
 
     fn usable(packs: &[KnownPack], chunks: &[KnownChunk], named: &[usize], days: i64) -> Vec<u8> {
         let now = Timestamp::from_second(days * 86_400).unwrap();
-        let mut out: Vec<u8> =
-            reusable(packs.iter(), chunks, &view(named), &HashSet::new(), now).iter().map(|h| h.0[0]).collect();
+        let mut out: Vec<u8> = reusable(packs.iter(), chunks, &view(named), &HashSet::new(), now)
+            .iter()
+            .map(|h| h.0[0])
+            .collect();
         out.sort_unstable();
         out
     }

@@ -51,7 +51,8 @@ impl Setup {
         state: PathBuf,
     ) -> Result<Self, SetupError> {
         let (path, text) = charter_file;
-        let files: Vec<Vec<u8>> = text.lines().filter(|l| !l.is_empty()).map(|l| l.as_bytes().to_vec()).collect();
+        let files: Vec<Vec<u8>> =
+            text.lines().filter(|l| !l.is_empty()).map(|l| l.as_bytes().to_vec()).collect();
         let chain = trusted_chain(&files, owner, cluster);
         let mut chain = chain.map_err(|source| SetupError::Format { path, source })?;
         let charter = chain.pop().expect("a trusted chain is never empty");
@@ -75,7 +76,10 @@ impl Setup {
             return Err(SetupError::OldCharter { have: charter.n, known: state.charter }.into());
         }
         if state.generation != charter.dedup_generation {
-            tracing::info!(generation = charter.dedup_generation, "the charter asks for everything to be stored anew");
+            tracing::info!(
+                generation = charter.dedup_generation,
+                "the charter asks for everything to be stored anew"
+            );
             state.renew_dedup_key(charter.dedup_generation);
         }
         if state.agent_key != key {

@@ -18,11 +18,15 @@ const STATE_MAX: u64 = 1 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    #[error("Cannot {action} the state file {path}: {source}; the agent needs a folder that it can write, and that survives it")]
+    #[error(
+        "Cannot {action} the state file {path}: {source}; the agent needs a folder that it can write, and that survives it"
+    )]
     Io { action: &'static str, path: PathBuf, source: std::io::Error },
     #[error("Another agent runs with the state file {path}; wait until it ends")]
     Locked { path: PathBuf },
-    #[error("The state file {path} is damaged ({why}); move it away to store everything anew, nothing that was backed up is lost")]
+    #[error(
+        "The state file {path} is damaged ({why}); move it away to store everything anew, nothing that was backed up is lost"
+    )]
     Damaged { path: PathBuf, why: String },
 }
 
@@ -231,9 +235,11 @@ impl StateFile {
 fn read(path: &Path, file: File) -> Result<State, StateError> {
     let damaged = |why: String| StateError::Damaged { path: path.into(), why };
     let mut bytes = Zeroizing::new(Vec::new());
-    file.take(STATE_MAX)
-        .read_to_end(&mut bytes)
-        .map_err(|source| StateError::Io { action: "read", path: path.into(), source })?;
+    file.take(STATE_MAX).read_to_end(&mut bytes).map_err(|source| StateError::Io {
+        action: "read",
+        path: path.into(),
+        source,
+    })?;
     let state: State = minicbor::decode(&bytes).map_err(|e| damaged(e.to_string()))?;
     if state.dedup_key().is_none() || state.alias_key().is_none() {
         return Err(damaged("a key is not 32 bytes long".to_owned()));

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use lifeboat_common::store::{CreateStore, SharedCreate, StoreError, StoreErrorKind};
 use lifeboat_format::id::Sha256;
 use lifeboat_format::{layout, limits};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -82,8 +82,14 @@ impl Uploader {
         if there == *bytes {
             return Ok(());
         }
-        let why = "other bytes are there under a name that is the hash of ours; somebody else writes to this store";
-        Err(StoreError::new(StoreErrorKind::Exists, "create", format!("{}/{key}", self.store.describe()), why))
+        let why =
+            "other bytes are there under a name that is the hash of ours; somebody else writes to this store";
+        Err(StoreError::new(
+            StoreErrorKind::Exists,
+            "create",
+            format!("{}/{key}", self.store.describe()),
+            why,
+        ))
     }
 
     fn heard(&self, time: Timestamp) {
@@ -143,6 +149,11 @@ impl PackSender {
 
 fn finished(done: Result<Result<Sha256, StoreError>, tokio::task::JoinError>) -> Result<Sha256, StoreError> {
     done.unwrap_or_else(|e| {
-        Err(StoreError::new(StoreErrorKind::Unclear, "create", "a pack", format!("its transfer ended early: {e}")))
+        Err(StoreError::new(
+            StoreErrorKind::Unclear,
+            "create",
+            "a pack",
+            format!("its transfer ended early: {e}"),
+        ))
     })
 }

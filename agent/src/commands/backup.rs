@@ -132,7 +132,8 @@ async fn setup(config: &AgentConfig, clock: Arc<dyn Clock>) -> anyhow::Result<Se
 fn request(args: &Args, charter: &Charter) -> anyhow::Result<Request> {
     let whole_namespaces = args.selector.is_none() && args.kinds.is_empty() && args.exclude_kinds.is_empty();
     let everywhere = args.namespaces.iter().all(|n| n == "*");
-    let full = everywhere && whole_namespaces && args.exclude_namespaces.is_empty() && args.cluster_scope.is_none();
+    let full =
+        everywhere && whole_namespaces && args.exclude_namespaces.is_empty() && args.cluster_scope.is_none();
     let mut exclude_namespaces = args.exclude_namespaces.clone();
     if everywhere {
         exclude_namespaces.extend(charter.policy.scope.exclude_namespaces.iter().cloned());

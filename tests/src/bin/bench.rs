@@ -36,14 +36,17 @@ async fn main() -> anyhow::Result<()> {
     let cluster = Cluster::connect(Some(&args.kubeconfig), None, ConnectOptions::default()).await?;
     let namespace = |i: usize| format!("{}-{:03}", args.prefix, i % args.namespaces);
     for i in 0..args.namespaces {
-        let body = serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace(i)}});
+        let body =
+            serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace(i)}});
         create(&cluster, "/api/v1/namespaces".to_owned(), body.to_string()).await?;
     }
     let started = Instant::now();
     let creates = (0..args.objects).map(|i| {
         let secret = !args.no_secrets && i / args.namespaces % 2 == 1;
-        let (kind, plural, field) = if secret { ("Secret", "secrets", "stringData") } else { ("ConfigMap", "configmaps", "data") };
-        let text: String = (0..args.size.div_ceil(16)).map(|j| format!("{:016x}", noise(i * 65_536 + j))).collect();
+        let (kind, plural, field) =
+            if secret { ("Secret", "secrets", "stringData") } else { ("ConfigMap", "configmaps", "data") };
+        let text: String =
+            (0..args.size.div_ceil(16)).map(|j| format!("{:016x}", noise(i * 65_536 + j))).collect();
         let body = serde_json::json!({
             "apiVersion": "v1", "kind": kind,
             "metadata": {"name": format!("o-{i:06}"), "labels": {"app": "bench", "n": (i % 7).to_string()}},
@@ -55,12 +58,17 @@ async fn main() -> anyhow::Result<()> {
     let seconds = started.elapsed().as_secs_f64();
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     let rate = args.objects as f64 / seconds;
-    writeln!(std::io::stdout(), "{{\"objects\": {}, \"seconds\": {seconds:.3}, \"per_second\": {rate:.0}}}", args.objects)?;
+    writeln!(
+        std::io::stdout(),
+        "{{\"objects\": {}, \"seconds\": {seconds:.3}, \"per_second\": {rate:.0}}}",
+        args.objects
+    )?;
     Ok(())
 }
 
 async fn create(cluster: &Cluster, path: String, body: String) -> anyhow::Result<()> {
-    let request = http::Request::post(&path).header("Content-Type", "application/json").body(body.into_bytes())?;
+    let request =
+        http::Request::post(&path).header("Content-Type", "application/json").body(body.into_bytes())?;
     let response = cluster.client().send(request.map(Into::into)).await?;
     anyhow::ensure!(response.status().is_success(), "POST {path}: {}", response.status());
     let mut body = response.into_body();

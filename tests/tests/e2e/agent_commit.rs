@@ -5,10 +5,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 use lifeboat_common::clock::{Clock, ManualClock};
+use lifeboat_common::store::faulty::FaultyStore;
 use lifeboat_common::store::{
     Body, CreateStore, Created, Entry, Listing, MemoryStore, ReadStore, Result, SharedCreate,
 };
-use lifeboat_common::store::faulty::FaultyStore;
 use lifeboat_format::layout;
 use std::path::Path;
 use std::sync::Arc;
@@ -104,7 +104,8 @@ async fn packs_older_than_a_day_beside_a_newer_manifest_are_sealed_anew() {
     world.run(world.plain()).await.unwrap();
     let second = copy_state(world.state());
     // Another generation of the object, so that the paused run has packs of its own.
-    lifeboat_tests::harness::shared_cluster().unwrap()
+    lifeboat_tests::harness::shared_cluster()
+        .unwrap()
         .kubectl(&["-n", "stale", "create", "configmap", "new", "--from-literal=a=b"])
         .unwrap();
     let packs = |w: &Inprocess| w.memory.keys().iter().filter(|k| k.starts_with("packs/")).count();
@@ -134,7 +135,12 @@ async fn an_unchanged_cluster_stores_next_to_nothing_and_costs_the_same_in_a_lar
         beside.push(requests.total() - requests.create);
         let share = again.sent_bytes * 100 / first.sent_bytes;
         // Secrets, the body and the manifest are sealed by every run; the objects themselves are not.
-        assert!(again.sent_bytes < 16_000, "run {i}: {} of {} bytes, {share} %", again.sent_bytes, first.sent_bytes);
+        assert!(
+            again.sent_bytes < 16_000,
+            "run {i}: {} of {} bytes, {share} %",
+            again.sent_bytes,
+            first.sent_bytes
+        );
     }
     let settled = &beside[3..];
     assert!(settled.iter().all(|n| *n == settled[0]), "requests beside uploads grow: {beside:?}");
@@ -178,7 +184,8 @@ async fn a_killed_run_goes_on_from_what_it_sent() {
     let mut most = 0;
     // The longest run that dies before it writes its pack list.
     for n in 3.. {
-        let store: SharedCreate = Arc::new(FaultyStore::new(Arc::new(world.memory.clone()), 1).crash_after(n));
+        let store: SharedCreate =
+            Arc::new(FaultyStore::new(Arc::new(world.memory.clone()), 1).crash_after(n));
         let died = world.run_with(store, world.state(), hasty.clone()).await;
         most = most.max(packs());
         if died.is_ok() || world.memory.keys().iter().any(|k| k.starts_with("lists/")) {
@@ -186,7 +193,10 @@ async fn a_killed_run_goes_on_from_what_it_sent() {
         }
     }
     let resumed = world.run_with(world.plain(), world.state(), hasty).await.unwrap();
-    assert!(resumed.manifest.packs.len() >= 2, "packs of the interrupted attempts stand in lists of their own");
+    assert!(
+        resumed.manifest.packs.len() >= 2,
+        "packs of the interrupted attempts stand in lists of their own"
+    );
     let whole = world.restore_all().await;
     assert_eq!(whole.last().unwrap().len(), 303);
 }

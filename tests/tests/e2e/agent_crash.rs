@@ -1,7 +1,7 @@
 //! An agent that dies at any storage operation: the snapshot is there whole or not at all, and the next run goes on.
 
 use crate::inprocess::{Inprocess, namespace};
-use lifeboat_common::store::faulty::{FaultyStore, Faults, Operation};
+use lifeboat_common::store::faulty::{Faults, FaultyStore, Operation};
 use std::sync::Arc;
 
 #[tokio::test(flavor = "multi_thread")]

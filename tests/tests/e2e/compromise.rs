@@ -98,7 +98,8 @@ fn no_name_is_in_clear_anywhere() {
     world.pull().expect(0);
     for file in files(&world.primary()).into_iter().chain(files(&world.vault())) {
         let bytes = std::fs::read(&file).unwrap();
-        let found = bytes.windows(17).any(|w| w == b"visible-namespace") || bytes.windows(7).any(|w| w == b"hunter2");
+        let found =
+            bytes.windows(17).any(|w| w == b"visible-namespace") || bytes.windows(7).any(|w| w == b"hunter2");
         assert!(!found, "{}", file.display());
     }
 }

@@ -32,7 +32,8 @@ fn a_flipped_byte_in_the_vault_is_found_by_verify() {
     }
     world.pull().expect(0);
     world.on_vault(&["verify"]).expect(0);
-    for file in one_of_each(&world.kept(), &["charter", "epochs", "lists", "packs", "manifests", "receipts"]) {
+    for file in one_of_each(&world.kept(), &["charter", "epochs", "lists", "packs", "manifests", "receipts"])
+    {
         let len = std::fs::metadata(&file).unwrap().len() as usize;
         for at in [0, len / 3, len / 2, len - 1] {
             let before = flip(&file, at);
@@ -58,7 +59,11 @@ fn a_flipped_byte_in_the_primary_is_found_by_pull() {
         let ran = world.pull();
         assert!(ran.code == 3 || ran.code == 1, "{kind}: {}", ran.said());
         let name = file.file_name().unwrap().to_str().unwrap();
-        assert!(ran.said().contains(&name[..16.min(name.len())]) || kind == "charter", "{kind}: {}", ran.said());
+        assert!(
+            ran.said().contains(&name[..16.min(name.len())]) || kind == "charter",
+            "{kind}: {}",
+            ran.said()
+        );
         let kept = files(&world.kept().join("manifests"));
         assert!(kept.is_empty(), "{kind}: a damaged snapshot was taken for whole");
         // The cause is gone: the next pull goes through.

@@ -10,16 +10,19 @@ const CUSTOM: &str = include_str!("../../demo/custom-resources.yaml");
 
 fn load(cluster: &Cluster) {
     cluster.kubectl_stdin(&["apply", "--server-side", "-f", "-"], APPLICATION).unwrap();
-    cluster.kubectl(&["wait", "--for=condition=Established", "crd/ferries.sea.example.org", "--timeout=60s"]).unwrap();
+    cluster
+        .kubectl(&["wait", "--for=condition=Established", "crd/ferries.sea.example.org", "--timeout=60s"])
+        .unwrap();
     cluster.kubectl_stdin(&["apply", "-f", "-"], CUSTOM).unwrap();
     std::thread::sleep(std::time::Duration::from_secs(2));
 }
 
-fn compare(cluster: &Cluster, dump: &Path, before: Option<&Path>) {
+pub(crate) fn compare(cluster: &Cluster, dump: &Path, before: Option<&Path>) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/compare.py");
     let python = |args: &[&str]| {
         let out = std::process::Command::new("python3").arg(&script).args(args).output().unwrap();
-        let text = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+        let text =
+            format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
         assert!(out.status.success(), "{text}");
     };
     let kubectl = cluster.kubectl_path().to_str().unwrap();
@@ -75,7 +78,16 @@ fn whole_story(world: &World) {
     std::thread::sleep(std::time::Duration::from_secs(2));
     compare(&new, &world.folder().join("after.json"), Some(&before));
     // A second restore finds everything there, and changes nothing.
-    let versions = |c: &Cluster| c.kubectl(&["get", "configmaps,secrets,services", "-A", "-o", "jsonpath={.items[*].metadata.resourceVersion}"]).unwrap();
+    let versions = |c: &Cluster| {
+        c.kubectl(&[
+            "get",
+            "configmaps,secrets,services",
+            "-A",
+            "-o",
+            "jsonpath={.items[*].metadata.resourceVersion}",
+        ])
+        .unwrap()
+    };
     let was = versions(&new);
     world.on_vault(&[&target[..], &["--yes"]].concat()).expect(0);
     assert_eq!(versions(&new), was);
@@ -104,8 +116,10 @@ fn what_is_wrong_is_said_with_the_next_step() {
     world.lifeboat(&["keygen", "--unprotected", "--out", other.to_str().unwrap()]).expect(0);
     let admin = world.admin();
     let owner = admin.join("repository.toml");
-    let stranger = ["--repo", &vault, "--identity", other.to_str().unwrap(), "--owner", owner.to_str().unwrap()];
-    let ran = world.lifeboat(&[&["cat", "latest", "objects/wrong/configmap/c0000.yaml"][..], &stranger].concat());
+    let stranger =
+        ["--repo", &vault, "--identity", other.to_str().unwrap(), "--owner", owner.to_str().unwrap()];
+    let ran =
+        world.lifeboat(&[&["cat", "latest", "objects/wrong/configmap/c0000.yaml"][..], &stranger].concat());
     assert_eq!(ran.code, 1);
     assert!(ran.stderr.contains("identit"), "{}", ran.stderr);
 

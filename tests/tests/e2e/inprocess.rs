@@ -121,7 +121,8 @@ impl Inprocess {
     pub(crate) async fn restore_all(&self) -> Vec<BTreeMap<String, Vec<u8>>> {
         use futures::TryStreamExt as _;
         let store: SharedRead = Arc::new(self.memory.clone());
-        let repository = Repository::open(store, &"prod".parse().unwrap(), &self.owner.verify_key()).await.unwrap();
+        let repository =
+            Repository::open(store, &"prod".parse().unwrap(), &self.owner.verify_key()).await.unwrap();
         let list = repository.snapshots().await.unwrap();
         assert!(list.anomalies.is_empty(), "{:?}", list.anomalies);
         let mut all = Vec::new();
@@ -142,9 +143,13 @@ pub(crate) fn namespace(name: &str, objects: usize) {
     let mut yaml = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n");
     for i in 0..objects {
         let noise: String = (0..40).map(|j| format!("{:016x}", lehmer(i * 40 + j))).collect();
-        yaml += &format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{i:04}, namespace: {name}}}\ndata: {{noise: n{noise}}}\n");
+        yaml += &format!(
+            "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{i:04}, namespace: {name}}}\ndata: {{noise: n{noise}}}\n"
+        );
     }
-    yaml += &format!("---\napiVersion: v1\nkind: Secret\nmetadata: {{name: s, namespace: {name}}}\nstringData: {{password: hunter2}}\n");
+    yaml += &format!(
+        "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: s, namespace: {name}}}\nstringData: {{password: hunter2}}\n"
+    );
     cluster.apply(&yaml).unwrap();
     // The controllers' own object comes a moment later; a comparison of snapshots wants it there from the start.
     let args = ["-n", name, "wait", "--for=create", "serviceaccount/default", "--timeout=30s"];

@@ -26,7 +26,8 @@ fn dies_at(killer: &Killer, world: &World, n: usize, moment: Moment, name: &str,
 /// What `extract` gives of every snapshot, by path below it.
 fn contents(world: &World) -> Vec<BTreeMap<String, Vec<u8>>> {
     let list = world.on_vault(&["snapshots", "--json"]).expect(0).json();
-    let seqs: Vec<u64> = list["snapshots"].as_array().unwrap().iter().map(|s| s["seq"].as_u64().unwrap()).collect();
+    let seqs: Vec<u64> =
+        list["snapshots"].as_array().unwrap().iter().map(|s| s["seq"].as_u64().unwrap()).collect();
     let extract = |seq: &u64| {
         let out = tempfile::tempdir().unwrap();
         let to = out.path().join("x");
@@ -45,8 +46,15 @@ fn the_agent_may_be_killed_at_every_request() {
     through(&killer, &world);
     let config = world.admin().join("agent.toml");
     let kubeconfig = kubeconfig().to_str().unwrap();
-    let args =
-        ["backup", "--config", config.to_str().unwrap(), "--kubeconfig", kubeconfig, "--namespace", "kill-agent"];
+    let args = [
+        "backup",
+        "--config",
+        config.to_str().unwrap(),
+        "--kubeconfig",
+        kubeconfig,
+        "--namespace",
+        "kill-agent",
+    ];
     let mut runs = 0;
     for moment in [Moment::Before, Moment::After] {
         for n in 1.. {
@@ -84,6 +92,8 @@ fn the_replicator_may_be_killed_at_every_request() {
         for n in 1.. {
             std::fs::remove_dir_all(world.vault()).unwrap();
             std::fs::create_dir(world.vault()).unwrap();
+            // An administrator's machine remembers the vault that was there, and would complain.
+            let _none = std::fs::remove_dir_all(world.folder().join("xdg-state"));
             let fired = dies_at(&killer, &world, n, moment, "lifeboat-replicator", &args);
             // Whatever is there now is whole.
             if world.kept().join("manifests").is_dir() {

@@ -70,11 +70,6 @@ impl Killer {
     pub(crate) fn fired(&self) -> bool {
         self.plan.fired.load(Ordering::SeqCst)
     }
-
-    /// Requests seen since it was armed.
-    pub(crate) fn seen(&self) -> usize {
-        self.plan.seen.load(Ordering::SeqCst)
-    }
 }
 
 fn kill(plan: &Plan) {

@@ -9,4 +9,6 @@ mod harness;
 mod inprocess;
 mod kill;
 mod killer;
+mod manifests;
+mod reader;
 mod world;

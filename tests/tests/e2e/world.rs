@@ -5,7 +5,6 @@ use lifeboat_tests::harness::s3::S3Server;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
-use std::time::Duration;
 
 /// A repository on `file://` or `s3://`, made by `lifeboat init`.
 pub(crate) struct World {
@@ -96,7 +95,17 @@ impl World {
         let vault = self.vault_url();
         std::fs::create_dir(self.vault()).unwrap();
         let admin = self.admin();
-        let mut args = vec!["init", "--repo", &self.repo, "--cluster", "prod", "--vault", &vault, "--unprotected", "--out"];
+        let mut args = vec![
+            "init",
+            "--repo",
+            &self.repo,
+            "--cluster",
+            "prod",
+            "--vault",
+            &vault,
+            "--unprotected",
+            "--out",
+        ];
         args.push(admin.to_str().unwrap());
         let flags = self.s3_flags();
         args.extend(flags.iter().map(String::as_str));
@@ -182,7 +191,8 @@ impl World {
 
     pub(crate) fn backup(&self, kubeconfig: &Path, more: &[&str]) -> Ran {
         let config = self.admin().join("agent.toml");
-        let place = ["backup", "--config", config.to_str().unwrap(), "--kubeconfig", kubeconfig.to_str().unwrap()];
+        let place =
+            ["backup", "--config", config.to_str().unwrap(), "--kubeconfig", kubeconfig.to_str().unwrap()];
         self.run("lifeboat-agent", &[&place, more].concat())
     }
 
@@ -201,16 +211,6 @@ impl World {
 /// The shared cluster's kubeconfig.
 pub(crate) fn kubeconfig() -> &'static Path {
     harness::shared_cluster().unwrap().kubeconfig()
-}
-
-/// Tries until it holds, at most for `within`.
-#[track_caller]
-pub(crate) fn eventually(within: Duration, mut holds: impl FnMut() -> bool) {
-    let start = std::time::Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < within, "it did not come to hold within {within:?}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 /// Every file below `folder`, sorted.
