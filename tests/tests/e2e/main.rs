@@ -1,5 +1,7 @@
 //! Every end-to-end test, in one program, so that they share a cluster. Each area has a file.
 
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test may panic, and its numbers are small")]
+
 mod agent_commit;
 mod agent_crash;
 mod compromise;
