@@ -34,8 +34,8 @@ const NEXT_KEY: &str = "agent.key.next";
 ///
 ///   lifeboat adopt --config prod
 ///
-/// The head of the chain is read from the repository. When that is empty or was tampered with, it
-/// is taken from the replicator's vault:
+/// The head of the chain is read from the repository. When that is empty or was tampered with,
+/// it is taken from the replicator's vault:
 ///
 ///   lifeboat adopt --config prod --from-vault file:///srv/vault
 ///
@@ -43,9 +43,9 @@ const NEXT_KEY: &str = "agent.key.next";
 ///
 ///   lifeboat adopt --config prod --head 41
 ///
-/// Afterwards: make a NEW credential for the store and revoke the old one (--agent-credentials puts
-/// it into agent-secret.yaml), then apply agent-secret.yaml in the cluster. The old agent.key,
-/// credential and configurations are kept beside the new ones under their number.
+/// Afterwards: make a NEW credential for the store and revoke the old one (--agent-credentials
+/// puts it into agent-secret.yaml), then apply agent-secret.yaml in the cluster. The old
+/// agent.key, credential and configurations are kept beside the new ones under their number.
 #[derive(Debug, Default, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct AdoptArgs {

@@ -36,7 +36,8 @@ impl Output {
 
 /// Print an object of a snapshot
 ///
-///   lifeboat cat latest objects/web/deployment.apps/front.yaml --repo file:///backups --identity identity.txt
+///   lifeboat cat latest objects/web/deployment.apps/front.yaml --repo file:///backups \
+///       --identity identity.txt
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct CatArgs {

@@ -22,12 +22,13 @@ const FAILURES_SHOWN: usize = 50;
 
 /// Write a snapshot's objects to files
 ///
-/// Files are named objects/<namespace|_cluster>/<kind.group>/<name>.yaml below the folder. No file that is there is
-/// ever replaced, no link is followed, and nothing is written outside the folder. Secrets are included, in files that
-/// only you can read.
+/// Files are named objects/<namespace|_cluster>/<kind.group>/<name>.yaml below the folder. No
+/// file that is there is ever replaced, no link is followed, and nothing is written outside the
+/// folder. Secrets are included, in files that only you can read.
 ///
 ///   lifeboat extract latest --to ./restored --repo file:///backups --identity identity.txt
-///   lifeboat extract latest objects/web --to ./restored --repo file:///backups --identity identity.txt
+///   lifeboat extract latest objects/web --to ./restored --repo file:///backups \
+///       --identity identity.txt
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct ExtractArgs {

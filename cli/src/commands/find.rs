@@ -13,7 +13,8 @@ use serde::Serialize;
 
 /// Find objects in a snapshot
 ///
-///   lifeboat find latest --kind secret --name 'db-*' --repo file:///backups --identity identity.txt
+///   lifeboat find latest --kind secret --name 'db-*' --repo file:///backups \
+///       --identity identity.txt
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct FindArgs {

@@ -23,17 +23,19 @@ use summary::Summary;
 
 /// Make a repository: every key, the charter, and the configurations of agent and replicator
 ///
-/// Run it on an administrator's machine, never in the cluster. It writes a folder (mode 0700, files
-/// 0600, nothing is ever replaced) and puts two small files into the repository: the sealed epoch
-/// and the signed charter. Your own credential for the store is used for that and copied nowhere;
-/// it needs Put, Get and List there.
+/// Run it on an administrator's machine, never in the cluster. It writes a folder (mode 0700,
+/// files 0600, nothing is ever replaced) and puts two small files into the repository: the
+/// sealed epoch and the signed charter. Your own credential for the store is used for that and
+/// copied nowhere; it needs Put, Get and List there.
 ///
-/// The page NEXT-STEPS.md in the folder says which file goes where, and what must never be in the
-/// cluster.
+/// The page NEXT-STEPS.md in the folder says which file goes where, and what must never be in
+/// the cluster.
 ///
-///   lifeboat init --repo s3://backups/lifeboat --cluster prod --vault file:///srv/vault --out prod
+///   lifeboat init --repo s3://backups/lifeboat --cluster prod --vault file:///srv/vault \
+///       --out prod
 ///
-/// To seal to identities you already have (two or more are a good idea), name them instead of making one:
+/// To seal to identities you already have (two or more are a good idea), name them instead of
+/// making one:
 ///
 ///   lifeboat init … --recipient age1… --recipient age1…
 ///

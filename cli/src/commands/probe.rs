@@ -20,26 +20,26 @@ use verdict::{Row, Verdict};
 
 /// Find out what a store really enforces
 ///
-/// Tries each right with each credential, and prints what is enforced by the store and what is only
-/// promised by programs that behave: conditional create, overwriting, deleting, reading, listing,
-/// writing under other prefixes, one clock for Date and Last-Modified, versioning.
+/// Tries each right with each credential, and prints what is enforced by the store and what is
+/// only promised by programs that behave: conditional create, overwriting, deleting, reading,
+/// listing, writing under other prefixes, one clock for Date and Last-Modified, versioning.
 ///
 ///   lifeboat probe --repo s3://backups/lifeboat --config prod \
 ///       --agent-credentials agent.credentials --replicator-credentials pull.credentials
 ///
 /// Your own credential is tried when no other is given, or with --credentials-file.
 ///
-/// It harms nothing. It leaves canaries: small objects under packs/ with the name of their content,
-/// which nothing refers to. Only canaries are overwritten (with the bytes they hold) or deleted.
-/// Whether a prefix may be written to is asked by a conditional create of an object that is there
-/// already, with its own bytes: 412 means allowed, 403 means refused, and nothing changes. This is
-/// not done on a store that does not honor the condition.
+/// It harms nothing. It leaves canaries: small objects under packs/ with the name of their
+/// content, which nothing refers to. Only canaries are overwritten (with the bytes they hold)
+/// or deleted. Whether a prefix may be written to is asked by a conditional create of an object
+/// that is there already, with its own bytes: 412 means allowed, 403 means refused, and nothing
+/// changes. This is not done on a store that does not honor the condition.
 ///
 /// On file:// nothing is enforced against whoever may write to the directory; it says so.
 ///
 /// Exit codes: 0 the store does what backups rely on; 3 it does not (no conditional create, two
-/// clocks, or a credential lacks a right that it needs; with --strict also if a credential may do
-/// more than it should); 1 it could not be tried.
+/// clocks, or a credential lacks a right that it needs; with --strict also if a credential may
+/// do more than it should); 1 it could not be tried.
 #[derive(Debug, Default, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct ProbeArgs {

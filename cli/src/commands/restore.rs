@@ -23,14 +23,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Restore a snapshot's objects into a cluster
 ///
-/// First a plan is computed and shown: what is created, in which order, and what to know before. Then, after you said
-/// yes, it is applied. A restore only ever creates: what exists is left alone and reported. An interrupted restore
-/// goes on when the same command is run again.
+/// First a plan is computed and shown: what is created, in which order, and what to know
+/// before. Then, after you said yes, it is applied. A restore only ever creates: what exists is
+/// left alone and reported. An interrupted restore goes on when the same command is run again.
 ///
-/// Exit codes: 0 all created, or there already and the same; 3 something there differs, or was left out; 1 failed.
+/// Exit codes: 0 all created, or there already and the same; 3 something there differs, or was
+/// left out; 1 failed.
 ///
-///   lifeboat restore latest --repo file:///vault --identity identity.txt --kubeconfig admin.conf --dry-run
-///   lifeboat restore 42 --namespace web --namespace-map web=web-old --repo file:///vault -i identity.txt
+///   lifeboat restore latest --repo file:///vault --identity identity.txt \
+///       --kubeconfig admin.conf --dry-run
+///   lifeboat restore 42 --namespace web --namespace-map web=web-old \
+///       --repo file:///vault -i identity.txt
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct RestoreArgs {

@@ -24,28 +24,30 @@ use zeroize::Zeroizing;
 
 /// Start a new epoch, or change who can open the backups
 ///
-/// Without --recipient: routine rotation, every 90 days. Backups from now on are sealed to a new
-/// epoch key; the recipients stay the same and everything already stored stays usable.
+/// Without --recipient: routine rotation, every 90 days. Backups from now on are sealed to a
+/// new epoch key; the recipients stay the same and everything already stored stays usable.
 ///
 ///   lifeboat rotate --config prod
 ///
-/// ADD an administrator: name all recipients, old and new. The small epoch files are sealed again;
-/// no backup is touched. It needs an identity that can open them.
+/// ADD an administrator: name all recipients, old and new. The small epoch files are sealed
+/// again; no backup is touched. It needs an identity that can open them.
 ///
 ///   lifeboat rotate --config prod --recipient OLD-AGE1… --recipient NEW-AGE1…
 ///
-/// REMOVE an administrator: name those who stay, with --fresh. What this really means: a person who
-/// could open the backups so far has had the keys to them, and nothing takes that back. Sealed
-/// copies of old epochs stay in the store and in the vault until the backups that need them are
-/// forgotten; whoever left can open those if they can still reach the store or a copy of it. So
-/// also take away their access to the store and to the vault. --fresh starts a new epoch that they
-/// cannot open, and raises the deduplication generation: the next backup stores everything anew
-/// and refers to nothing that they can open. It costs one full backup in time and room.
+/// REMOVE an administrator: name those who stay, with --fresh. What this really means: a person
+/// who could open the backups so far has had the keys to them, and nothing takes that back.
+/// Sealed copies of old epochs stay in the store and in the vault until the backups that need
+/// them are forgotten; whoever left can open those if they can still reach the store or a copy
+/// of it. So also take away their access to the store and to the vault. --fresh starts a new
+/// epoch that they cannot open, and raises the deduplication generation: the next backup stores
+/// everything anew and refers to nothing that they can open. It costs one full backup in time
+/// and room.
 ///
 ///   lifeboat rotate --config prod --fresh --recipient STAYS-AGE1…
 ///
-/// The folder is rewritten in place; what is replaced is kept beside it (charter.json.<n>). Give
-/// the cluster the new agent-secret.yaml afterwards; the replicator learns of it by itself.
+/// The folder is rewritten in place; what is replaced is kept beside it (charter.json.<n>).
+/// Give the cluster the new agent-secret.yaml afterwards; the replicator learns of it by
+/// itself.
 #[derive(Debug, Default, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct RotateArgs {

@@ -15,7 +15,8 @@ use serde::Serialize;
 /// Needs no identity. Without the owner's key the list is as true as the store, and says so.
 ///
 ///   lifeboat snapshots --repo s3://backups/clusters --owner repository.toml
-///   lifeboat snapshots --repo file:///var/lib/lifeboat/vault --cluster prod --owner repository.toml --json
+///   lifeboat snapshots --repo file:///var/lib/lifeboat/vault --cluster prod \
+///       --owner repository.toml --json
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct SnapshotsArgs {

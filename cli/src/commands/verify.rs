@@ -17,9 +17,10 @@ const OBJECTS_SHOWN: usize = 10;
 
 /// Check that snapshots are whole
 ///
-/// Reads and hashes every charter, epoch, manifest, pack list, pack and receipt that the snapshots need in this
-/// store. Needs no identity; with --open and one, every chunk is opened as well, and damage names the objects that it
-/// touches. Exit code 1 when something is damaged or missing, 3 when the store did not give something.
+/// Reads and hashes every charter, epoch, manifest, pack list, pack and receipt that the
+/// snapshots need in this store. Needs no identity; with --open and one, every chunk is opened
+/// as well, and damage names the objects that it touches. Exit code 1 when something is damaged
+/// or missing, 3 when the store did not give something.
 ///
 ///   lifeboat verify --repo file:///var/lib/lifeboat/vault --owner repository.toml
 ///   lifeboat verify 42 --open --repo s3://backups/clusters --identity identity.txt

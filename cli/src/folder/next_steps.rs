@@ -90,8 +90,9 @@ fn cluster(page: &NextSteps<'_>) -> String {
         ));
     }
     text.push_str(&format!(
-        "In the cluster (Secret `{NAME}` in namespace `{NAMESPACE}`):\n\n```\nlifeboat install --config {dir} --kubeconfig KUBECONFIG\n```\n\n\
-         Or once, from here:\n\n```\nlifeboat-agent backup --config {dir}/agent.toml --kubeconfig KUBECONFIG\n```\n\n"
+        "From any host with a kubeconfig that may `list` everything, once or by a timer:\n\n\
+         ```\nlifeboat-agent backup --config {dir}/agent.toml --kubeconfig KUBECONFIG\n```\n\n\
+         For an agent in the cluster, `agent-secret.yaml` is the Secret `{NAME}` for its namespace `{NAMESPACE}`.\n\n"
     ));
     text
 }
