@@ -14,7 +14,7 @@ help: ## this list
 demo: packages peers build ## lose a cluster and its backups' primary, restore it from the vault, compare every object
 	tests/demo.sh
 
-test: packages peers python check ## everything that is tested, on real clusters and real S3 servers
+test: packages peers python check build ## everything that is tested, on real clusters and real S3 servers
 	$(CARGO) test --workspace --no-fail-fast
 
 check: ## formatting, lints with warnings denied, licenses and bans
@@ -25,7 +25,7 @@ check: ## formatting, lints with warnings denied, licenses and bans
 bench: packages peers ## figures beside those of plain clients and of other tools, in one run
 	tests/bench.sh
 
-build: ## the three programs
+build: ## the programs, and the harness
 	$(CARGO) build -p lifeboat-agent -p lifeboat-replicator -p lifeboat-cli -p lifeboat-tests
 
 peers: ## etcd, Kubernetes and an S3 server, built once per version into the cache folder
