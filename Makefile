@@ -31,8 +31,8 @@ build: ## the programs, and the harness
 peers: ## etcd, Kubernetes and an S3 server, built once per version into the cache folder
 	tests/peers/build.sh
 
-packages: ## Debian packages that the build needs (a C compiler, git, Python's venv)
-	tests/peers/packages.sh build-essential git python3 python3-venv ca-certificates openssl
+packages: ## Debian packages that build and tests need (a C compiler, git, Python's venv, systemd-nspawn)
+	tests/peers/packages.sh build-essential git python3 python3-venv ca-certificates openssl util-linux systemd-container
 
 node-packages: ## Debian packages that a node needs
 	NODE=1 tests/peers/packages.sh containerd runc containernetworking-plugins iptables conntrack socat ethtool busybox-static iproute2

@@ -3,7 +3,7 @@
 mod commands;
 
 use clap::{Parser, Subcommand};
-use lifeboat_common::exit::{Exit, UsageError};
+use lifeboat_common::exit::{Exit, UsageError, told_once};
 use lifeboat_common::telemetry::{self, Base, LogArgs};
 use std::process::ExitCode;
 
@@ -36,7 +36,7 @@ async fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => {
             let usage = error.chain().any(|e| e.is::<UsageError>());
-            tracing::error!("{error:#}");
+            tracing::error!("{}", told_once(error.chain()));
             if usage { Exit::Usage.into() } else { Exit::Failed.into() }
         }
     }

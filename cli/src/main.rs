@@ -104,17 +104,8 @@ fn exit_of(error: &anyhow::Error) -> Exit {
     if usage { Exit::Usage } else { Exit::Failed }
 }
 
-/// The error and its causes in one line; what an error says of its cause itself is not said again.
 fn told_once(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string).filter(|c| !c.is_empty()) {
-        if text.is_empty() {
-            text = cause;
-        } else if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text
+    lifeboat_common::exit::told_once(error.chain())
 }
 
 /// `lifeboat … | head` is no failure.

@@ -45,3 +45,16 @@ impl UsageError {
         Self { why: why.into() }
     }
 }
+
+/// An error and its causes in one line; what an error says of its cause itself is not said again.
+pub fn told_once<'a>(chain: impl Iterator<Item = &'a (dyn std::error::Error + 'static)>) -> String {
+    let mut text = String::new();
+    for cause in chain.map(ToString::to_string).filter(|c| !c.is_empty()) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}

@@ -103,7 +103,9 @@ fn directives(verbose: u8, base: Base) -> String {
         .map(|target| format!("{target}=warn"));
     let ours = ["lifeboat", "lifeboat_agent", "lifeboat_common", "lifeboat_format", "lifeboat_replicator"]
         .map(|target| format!("{target}={own}"));
-    format!("{others},{},{}", ours.join(","), aws.join(","))
+    // kube says every failed try as an error; what comes of them in the end is ours to say.
+    let kube = if step < 3 { "off" } else { "debug" };
+    format!("{others},{},{},kube_client={kube}", ours.join(","), aws.join(","))
 }
 
 #[cfg(test)]
@@ -120,5 +122,6 @@ mod tests {
         }
         assert!(directives(0, Base::Warnings).contains("lifeboat_common=warn"));
         assert!(directives(9, Base::Info).contains("aws_sigv4=warn"));
+        assert!(directives(0, Base::Info).contains("kube_client=off"));
     }
 }

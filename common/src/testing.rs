@@ -8,13 +8,13 @@ use jiff::{Timestamp, ToSpan as _};
 use lifeboat_format::body::{Body, DomainEntry, DomainKind, domain_name, object_key};
 use lifeboat_format::charter::{AgentKey, Charter, Epoch, FORMAT, Policy, SCHEMA as CHARTER_SCHEMA};
 use lifeboat_format::chunker::ChunkSizes;
-use lifeboat_format::crypto::derive::{DomainKeys, RunKey, Secret32};
+use lifeboat_format::crypto::derive::{DomainKeys, RunKey, Secret32, scope_alias};
 use lifeboat_format::crypto::open::{EpochIdentity, Identities, identity_file};
 use lifeboat_format::crypto::random;
 use lifeboat_format::crypto::seal::{self, Recipient};
 use lifeboat_format::crypto::sign::{SigningKey, VerifyKey};
 use lifeboat_format::epoch::seal_epoch;
-use lifeboat_format::id::{ClusterName, Handle, RunId, Sha256, SnapshotId};
+use lifeboat_format::id::{ClusterName, Handle, RunId, ScopeAlias, Sha256, SnapshotId};
 use lifeboat_format::manifest::{
     Bitmap, Counts, Coverage, Manifest, PackSet, RunResult, SCHEMA as MANIFEST_SCHEMA,
 };
@@ -23,7 +23,7 @@ use lifeboat_format::pack_list::{PackEntry, PackList};
 use lifeboat_format::receipt::{Receipt, SCHEMA as RECEIPT_SCHEMA};
 use lifeboat_format::sorted_map::{MapBuilder, PageSink};
 use lifeboat_format::{layout, limits};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -228,7 +228,8 @@ impl TestRepository {
         let mut by_domain = BTreeMap::new();
         let mut domains = Vec::new();
         for ((kind, namespace, name), entries) in &snapshot.domains {
-            let (entry, sealed) = run.domain(&self.dedup, *kind, namespace, name, entries);
+            let (mut entry, sealed) = run.domain(&self.dedup, *kind, namespace, name, entries);
+            entry.alias = Some(scope_alias(&self.dedup, namespace));
             let keys = sealed.iter().map(|p| layout::pack(&p.sha256)).collect();
             by_domain.insert(entry.domain(), keys);
             packs.extend(sealed);
@@ -239,6 +240,8 @@ impl TestRepository {
             packs.push(sealed);
             domains.push(entry);
         }
+        // What a real run covers, it covers whole.
+        let scopes: BTreeSet<ScopeAlias> = domains.iter().filter_map(|d| d.alias).collect();
         let body = Body { cluster: self.cluster.to_string(), id, domains, report: snapshot.report.clone() };
         let (body_reference, body_pack) = run.one(&body.encode());
         let body_key = layout::pack(&body_pack.sha256);
@@ -256,6 +259,7 @@ impl TestRepository {
         let list_sha256 = Sha256::of(&list_bytes);
         self.store.put(&layout::list(&list_sha256), list_bytes);
         let mut manifest = self.manifest(snapshot, id);
+        manifest.scopes = scopes.into_iter().collect();
         manifest.packs = vec![PackSet { list: list_sha256, bitmap }];
         manifest.body = (snapshot.coverage != Coverage::Checkpoint).then(|| body_reference.into());
         falsify_manifest(&mut manifest);

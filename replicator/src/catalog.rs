@@ -39,9 +39,7 @@ CREATE TABLE cursors (cluster TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT 
 
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
-    #[error(
-        "Cannot {action} the catalogue {path}: {source}; if there is room on the disk, run `lifeboat-replicator rebuild-catalogue`"
-    )]
+    #[error("Cannot {action} the catalogue {path}: {source}; {}", next_step(source))]
     Sqlite { action: &'static str, path: PathBuf, source: rusqlite::Error },
     #[error("There is no catalogue {path} yet; run `lifeboat-replicator pull --once`, or rebuild-catalogue")]
     Absent { path: PathBuf },
@@ -56,7 +54,22 @@ impl CatalogError {
     #[must_use]
     pub fn is_full(&self) -> bool {
         let Self::Sqlite { source, .. } = self else { return false };
-        source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+        is_full(source)
+    }
+}
+
+fn is_full(error: &rusqlite::Error) -> bool {
+    // Where even the file beside it that its readers share finds no room, SQLite calls it an I/O error.
+    let no_room_to_share =
+        error.sqlite_error().is_some_and(|e| e.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE);
+    no_room_to_share || error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+}
+
+fn next_step(error: &rusqlite::Error) -> &'static str {
+    if is_full(error) {
+        "the disk is full: free some space, the next pull goes on from here"
+    } else {
+        "run `lifeboat-replicator rebuild-catalogue`; if that fails too, look at the disk"
     }
 }
 

@@ -4,7 +4,8 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use futures::{StreamExt as _, stream};
 use lifeboat_common::clock::{Clock, SystemClock};
-use lifeboat_common::exit::Exit;
+use lifeboat_common::config::ReplicatorConfig;
+use lifeboat_common::exit::{Exit, told_once};
 use lifeboat_common::progress::Mode;
 use lifeboat_common::telemetry::{self, Base, LogArgs, LogFormat};
 use lifeboat_replicator::catalog::Catalogue;
@@ -129,7 +130,7 @@ fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => {
             if cli.json {
-                tracing::error!(error = %format!("{error:#}"), "Failed");
+                tracing::error!(error = told_once(error.chain()), "Failed");
                 return code(&error);
             }
             fail(&error)
@@ -139,7 +140,7 @@ fn main() -> ExitCode {
 
 fn fail(error: &anyhow::Error) -> ExitCode {
     // Nobody is left to tell when this fails.
-    let _ = writeln!(std::io::stderr(), "Error: {error:#}");
+    let _ = writeln!(std::io::stderr(), "Error: {}", told_once(error.chain()));
     code(error)
 }
 
@@ -181,12 +182,12 @@ fn print(cli: &Cli, document: &impl Serialize, text: &str) -> anyhow::Result<()>
 
 async fn open(
     cli: &Cli,
+    config: &ReplicatorConfig,
     pull: &PullArgs,
     clock: Arc<dyn Clock>,
     mode: Mode,
 ) -> anyhow::Result<(Replicator, Vec<Arc<Source>>)> {
-    let config = setup::load(&cli.config)?;
-    let mut sources = setup::sources(&config, &clock).await?;
+    let mut sources = setup::sources(config, &clock).await?;
     for name in &pull.clusters {
         if !sources.iter().any(|s| s.cluster.as_str() == name) {
             let why = format!("{} has no [[source]] of cluster '{name}'", cli.config.display());
@@ -197,7 +198,7 @@ async fn open(
         .retain(|s| pull.clusters.is_empty() || pull.clusters.iter().any(|name| s.cluster.as_str() == name));
     // Several bars at a time only garble each other.
     let mode = if sources.len() > 1 && mode == Mode::Bar { Mode::Lines } else { mode };
-    Ok((setup::open(&config, pull.options(), clock, mode)?, sources))
+    Ok((setup::open(config, pull.options(), clock, mode)?, sources))
 }
 
 /// What `pull --once` prints.
@@ -220,7 +221,8 @@ struct SourceSummary {
 }
 
 async fn pull_once(cli: &Cli, pull: &PullArgs, clock: Arc<dyn Clock>) -> anyhow::Result<Exit> {
-    let (replicator, sources) = open(cli, pull, clock, Mode::choose(cli.json)).await?;
+    let config = setup::load(&cli.config)?;
+    let (replicator, sources) = open(cli, &config, pull, clock, Mode::choose(cli.json)).await?;
     let pulls = stream::iter(&sources)
         .map(|source| async {
             let began = Instant::now();
@@ -284,8 +286,8 @@ impl SourceSummary {
             text.push_str(&format!(
                 "  ALARM {}: {}: {}; {}\n",
                 a.kind.name(),
-                a.what.escape_debug(),
-                a.why.escape_debug(),
+                status::plain(&a.what),
+                status::plain(&a.why),
                 a.next
             ));
         }
@@ -295,8 +297,10 @@ impl SourceSummary {
 
 async fn serve(cli: &Cli, pull: &PullArgs, clock: Arc<dyn Clock>) -> anyhow::Result<Exit> {
     let mode = if cli.json { Mode::Events } else { Mode::Lines };
-    let (replicator, sources) = open(cli, pull, clock, mode).await?;
-    daemon::run(cli.config.clone(), setup::load(&cli.config)?, replicator, sources).await?;
+    // Read once: a file that changes meanwhile must not leave the daemon with two opinions of what is in force.
+    let config = setup::load(&cli.config)?;
+    let (replicator, sources) = open(cli, &config, pull, clock, mode).await?;
+    daemon::run(cli.config.clone(), config, replicator, sources).await?;
     Ok(Exit::Done)
 }
 

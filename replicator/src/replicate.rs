@@ -136,7 +136,7 @@ impl Replicator {
     fn report(&self, source: &Source, error: PullError) -> Result<(), PullError> {
         let what =
             if error.is_of_vault() { self.vault.root().display().to_string() } else { source.describe() };
-        let finding = Finding::new(error.kind(), Stage::Reach, what, error.to_string(), error.next());
+        let finding = Finding::new(error.kind(), Stage::Reach, what, error.why(), error.next());
         // Where the catalogue itself cannot be written, the error says so.
         if let Err(second) = self.catalogue.raise(source.cluster.as_str(), &finding, self.clock.now()) {
             tracing::error!(error = %second, "Could not write down an alarm");

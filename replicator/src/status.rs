@@ -154,7 +154,7 @@ impl ClusterStatus {
 }
 
 /// Text that came from a source, without control characters.
-fn plain(text: &str) -> String {
+pub fn plain(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 

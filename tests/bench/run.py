@@ -51,7 +51,8 @@ class World:
               f"file://{self.folder}/vault", "--out", f"{self.folder}/admin", "--unprotected", *self.s3_flags)
         for name, table in (("agent.toml", "[s3]"), ("replicator.toml", "[source.s3]")):
             path = f"{self.folder}/admin/{name}"
-            text = open(path).read().replace(table, f'{table}\ncredentials_file = "{s3["CREDENTIALS"]}"')
+            setting = f'\n{table}\ncredentials_file = "{s3["CREDENTIALS"]}"\n'
+            text = open(path).read().replace(f"\n{table}\n", setting)
             open(path, "w").write(text)
 
     def backup(self, kubeconfig):

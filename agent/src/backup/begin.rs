@@ -6,7 +6,7 @@ use super::log::{self, Memory};
 use super::pack::{Packer, Reusable};
 use super::resume::{self, Interrupted, PIECE_BYTES, UploadLog};
 use super::reuse;
-use super::setup::Setup;
+use super::setup::{Setup, SetupError};
 use super::state::{KnownHead, Pending, State, StateFile};
 use super::upload::Uploader;
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
@@ -16,6 +16,7 @@ use lifeboat_format::crypto::derive::{RunKey, Secret32};
 use lifeboat_format::crypto::{random, seal};
 use lifeboat_format::id::{RunId, Sha256};
 use lifeboat_format::layout;
+use lifeboat_format::manifest::Coverage;
 use lifeboat_format::send_log::KnownPack;
 use std::collections::HashSet;
 
@@ -47,6 +48,7 @@ pub(super) async fn begin(
     let interrupted_first = state.head.is_none() && state.pending.is_some();
     let agent = setup.signing.verify_key();
     let view = head::read(store, charter, &agent, state.head, interrupted_first).await?;
+    same_cluster(state, &view)?;
     reconcile(state, &view);
 
     let memory = log::load(store, state, &view).await?;
@@ -73,16 +75,25 @@ pub(super) async fn begin(
     Ok(Begun { view, memory, interrupted, uploader, packer, upload_log })
 }
 
+/// A rebuilt cluster has the keys out of a file and no state: then the chain says which cluster it is of.
+fn same_cluster(state: &State, view: &ChainView) -> Result<(), SetupError> {
+    let read = view.window.iter().find(|m| m.manifest.coverage != Coverage::Paths);
+    match (read, state.origin) {
+        (Some(last), Some(origin)) if last.manifest.origin != origin => Err(SetupError::OtherCluster),
+        _ => Ok(()),
+    }
+}
+
 /// A run that committed and died before it wrote so: its log's root in the head tells.
 fn reconcile(state: &mut State, view: &ChainView) {
     let Some(head) = view.window.first() else { return };
-    let root = head.manifest.log.as_ref().map(|l| l.root);
     let known = KnownHead { seq: head.manifest.seq, sha256: head.sha256 };
-    if root.is_some_and(|r| state.wrote_log(&r)) {
+    // Another run may have committed on top of it.
+    let roots = view.window.iter().filter_map(|m| m.manifest.log.as_ref().map(|l| l.root));
+    if roots.into_iter().any(|root| state.wrote_log(&root)) {
         state.committed(known);
-    } else {
-        state.head = Some(known);
     }
+    state.head = Some(known);
 }
 
 fn reusable(

@@ -11,7 +11,6 @@ use lifeboat_format::body::{Body, DomainEntry, DomainKind, domain_name};
 use lifeboat_format::crypto::derive::{Secret32, scope_alias};
 use lifeboat_format::crypto::random;
 use lifeboat_format::id::{RunId, ScopeAlias, SnapshotId};
-use lifeboat_format::limits;
 use lifeboat_format::manifest::{Counts, Coverage, Manifest, RunResult, SCHEMA};
 
 /// The domain of the body itself.
@@ -72,9 +71,8 @@ pub(super) fn seal(
     let id = SnapshotId(random::bytes());
     let cluster = run.setup.charter.charter().cluster.clone();
     let body = Body { cluster: cluster.as_str().to_owned(), id, domains, report }.encode();
-    if body.len() > limits::BODY_MAX {
-        return Err(BackupError::Report { why: format!("the body has {} bytes", body.len()) });
-    }
+    // A body that no reader takes (too many bytes or domains) must not become a snapshot.
+    Body::parse(&body, &cluster, &id)?;
     let reference = packer.put_chunk(BODY, &body);
     packer.finish(BODY);
 

@@ -16,7 +16,7 @@ use lifeboat_format::crypto::derive::Secret32;
 use lifeboat_format::crypto::random;
 use lifeboat_format::crypto::sign::SigningKey;
 use lifeboat_format::id::{ChunkId, Handle, Sha256};
-use lifeboat_format::manifest::{Bitmap, Carry, Manifest, PackSet};
+use lifeboat_format::manifest::{Bitmap, Carry, Manifest, PackSet, UnverifiedManifest};
 use lifeboat_format::pack::Reference;
 use lifeboat_format::pack_list::{PackEntry, PackList};
 use lifeboat_format::send_log::{KnownChunk, KnownPack};
@@ -106,6 +106,8 @@ impl Commit<'_> {
     /// Creates the manifest; false when somebody else has the slot.
     async fn create(&self) -> Result<bool, BackupError> {
         let bytes = Bytes::from(self.manifest.sign(self.signing));
+        // What no reader takes would hold its slot as junk for ever, and the run would be called Completed.
+        UnverifiedManifest::parse(&bytes)?;
         let key = layout::manifest(self.manifest.seq);
         let store = self.uploader.store();
         match store.create(&key, bytes.clone(), Sha256::of(&bytes).0).await {
@@ -222,14 +224,19 @@ impl Commit<'_> {
         let is_carried =
             |p: &KnownPack| carried.iter().any(|c| c.list == p.list && c.bitmap.contains(p.index as usize));
         let mut packs = lists.known.clone();
+        let mut kept: HashSet<Handle> = HashSet::new();
         for (handle, pack) in &self.memory.packs {
-            if self.reused.contains(handle) || is_carried(pack) {
+            if is_carried(pack) {
+                kept.insert(*handle);
+            }
+            if self.reused.contains(handle) || kept.contains(handle) {
                 packs.insert(*handle, *pack);
             }
         }
+        // Of what the run covers, only what it needs: the rest is dead, and `reuse` must see that it is.
         let mut chunks: HashMap<ChunkId, Reference> = self.needed.iter().copied().collect();
         for (id, reference) in &self.memory.chunks {
-            if packs.contains_key(&reference.handle) {
+            if kept.contains(&reference.handle) {
                 chunks.entry(*id).or_insert(*reference);
             }
         }

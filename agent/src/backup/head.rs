@@ -13,7 +13,7 @@ use lifeboat_format::{layout, limits};
 /// Manifests whose packs may be reused: the head and two before it (rule 2).
 const WINDOW: usize = 3;
 /// Junk slots that are passed over in search of the head or a predecessor.
-const JUNK_MAX: u64 = 256;
+const JUNK_MAX: u64 = 16_384;
 
 #[derive(Debug, thiserror::Error)]
 pub enum HeadError {

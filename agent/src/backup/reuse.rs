@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(usable(&packs, &chunks, &[1, 2, 3], 0), [3], "both fit in 2 % of the domain");
         let tight = [chunk(1, 10), chunk(2, 299), chunk(3, 31_000)];
         assert_eq!(usable(&packs, &tight, &[1, 2, 3], 0), [3]);
-        let tighter = [chunk(1, 290), chunk(2, 299), chunk(3, 31_000)];
+        let tighter = [chunk(1, 290), chunk(2, 299), chunk(3, 21_000)];
         assert_eq!(usable(&packs, &tighter, &[1, 2, 3], 0), [2, 3], "the worst first, and no more than 2 %");
     }
 

@@ -34,7 +34,7 @@ pub(crate) struct Args {
     /// Only these namespaces (globs: team-*); may be given many times
     #[arg(short, long = "namespace", value_name = "GLOB")]
     namespaces: Vec<String>,
-    /// Not these namespaces; a full backup stays one
+    /// Not these namespaces; what is left is a part, and no full backup
     #[arg(long = "exclude-namespace", value_name = "GLOB")]
     exclude_namespaces: Vec<String>,
     /// Only objects with these labels (app=web,tier!=cache, 'env in (a,b)')
@@ -123,17 +123,20 @@ async fn interrupted() {
 async fn setup(config: &AgentConfig, clock: Arc<dyn Clock>) -> anyhow::Result<Setup> {
     let store = config.repo.open(Some(config.cluster.as_str()), &config.s3, clock).await?;
     let charter = std::fs::read_to_string(&config.charter)
-        .with_context(|| format!("Cannot read the charter {}", config.charter.display()))?;
-    let signing = keys::service_key(&config.signing_key)?;
+        .map_err(|e| UsageError::new(format!("Cannot read the charter {}: {e}", config.charter.display())))?;
+    let signing = keys::service_key(&config.signing_key).map_err(|e| UsageError::new(e.to_string()))?;
     let charter = (config.charter.clone(), charter.as_str());
-    Ok(Setup::new(store, &config.owner, &config.cluster, charter, signing, config.state.clone())?)
+    let setup = Setup::new(store, &config.owner, &config.cluster, charter, signing, config.state.clone());
+    Ok(setup.map_err(|e| UsageError::new(e.to_string()))?)
 }
 
 fn request(args: &Args, charter: &Charter) -> anyhow::Result<Request> {
     let whole_namespaces = args.selector.is_none() && args.kinds.is_empty() && args.exclude_kinds.is_empty();
     let everywhere = args.namespaces.iter().all(|n| n == "*");
-    let full =
-        everywhere && whole_namespaces && args.exclude_namespaces.is_empty() && args.cluster_scope.is_none();
+    // Whatever leaves out more than the charter does is no full backup: `latest` must not take it for one.
+    let narrowed =
+        !args.exclude_namespaces.is_empty() || args.preset.is_some() || args.cluster_scope.is_some();
+    let full = everywhere && whole_namespaces && !narrowed;
     let mut exclude_namespaces = args.exclude_namespaces.clone();
     if everywhere {
         exclude_namespaces.extend(charter.policy.scope.exclude_namespaces.iter().cloned());

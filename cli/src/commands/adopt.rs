@@ -1,23 +1,24 @@
 //! `lifeboat adopt`: the repository goes on with a new agent key, from a given manifest. Owns the order that makes an
-//! interrupted run repeatable; where the chain ends is `head`'s.
+//! interrupted run repeatable; where the chain ends is `head`'s,
+//! what an emptied store needs again is `put_back`'s.
 
 mod head;
+mod put_back;
 
 use super::init::make::signing_key;
 use crate::change::{Change, ChangeArgs};
 use crate::context::Context;
 use crate::folder::{self, replace};
-use crate::publish;
 use anyhow::{Context as _, Result};
 use head::{Found, find_head};
 use lifeboat_common::exit::{Exit, UsageError};
 use lifeboat_common::keys::{self, Readers};
-use lifeboat_common::store::{ReadStore, StoreErrorKind, StoreUrl};
+use lifeboat_common::store::{ReadStore, StoreUrl};
 use lifeboat_format::chain::Head;
 use lifeboat_format::charter::{AgentKey, Charter};
 use lifeboat_format::crypto::sign::{SigningKey, VerifyKey};
 use lifeboat_format::id::Sha256;
-use lifeboat_format::{layout, limits};
+use put_back::put_back;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,7 +36,7 @@ const NEXT_KEY: &str = "agent.key.next";
 ///   lifeboat adopt --config prod
 ///
 /// The head of the chain is read from the repository. When that is empty or was tampered with,
-/// it is taken from the replicator's vault:
+/// it is taken from the replicator's vault, and what is needed to go on is put back:
 ///
 ///   lifeboat adopt --config prod --from-vault file:///srv/vault
 ///
@@ -99,7 +100,7 @@ pub(crate) async fn run(args: &AdoptArgs, context: &mut Context<'_>) -> Result<E
         let owners = change.owners(&args.change)?;
         let (head, vault) = locate(args, &change, context).await?;
         if let Some(vault) = vault {
-            restore_public_files(&change, &*vault, &head).await?;
+            put_back(&*change.store, &*vault, change.newest().charter(), head.head).await?;
         }
         let mut next = change.next(context)?;
         hand_over(&mut next, key, &head);
@@ -173,40 +174,6 @@ async fn open_vault(
     let cluster = change.folder.facts.cluster.as_str();
     let name = if itself { None } else { Some(cluster) };
     Ok(url.open_read(name, &options, Arc::clone(&context.clock)).await?)
-}
-
-/// Puts back what an emptied primary needs to go on: sealed epochs, and the head, so that the slots below stay taken.
-async fn restore_public_files(change: &Change, vault: &dyn ReadStore, found: &Found) -> Result<()> {
-    for epoch in &change.newest().charter().epochs {
-        for sha256 in &epoch.sealed_sha256 {
-            let name = layout::epoch(epoch.n, sha256);
-            if change.store.head(&name).await?.is_some() {
-                continue;
-            }
-            match vault.get(&name, limits::EPOCH_MAX).await {
-                Ok(bytes) if Sha256::of(&bytes) == *sha256 => {
-                    publish::put(&*change.store, &name, &bytes).await?
-                }
-                Ok(_) => tracing::warn!("The vault's {name} is damaged; it was not put back"),
-                Err(error) if error.kind == StoreErrorKind::NotFound => {
-                    tracing::warn!("Neither side has {name}")
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-    if let Some(head) = &found.head {
-        let name = layout::manifest(head.seq);
-        if change.store.head(&name).await?.is_none() {
-            let bytes = vault.get(&name, limits::MANIFEST_MAX).await?;
-            publish::put(&*change.store, &name, &bytes).await.with_context(|| {
-                format!(
-                    "{name} must be put back, so that new backups go on after it; use a credential that may"
-                )
-            })?;
-        }
-    }
-    Ok(())
 }
 
 /// Ends every key in force at the head, and begins `key` there.

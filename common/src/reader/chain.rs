@@ -98,6 +98,7 @@ pub(super) struct Found {
 pub(super) fn assemble(agents: &[AgentKey], found: Found) -> SnapshotList {
     let links = links::judge(agents, &found.manifests);
     let mut list = SnapshotList { anomalies: found.anomalies, ..SnapshotList::default() };
+    forgive_skipped(&mut list.anomalies, &found.manifests, &links);
     for (signed, link) in found.manifests.into_iter().zip(links) {
         let seq = signed.manifest.seq;
         if found.pending.contains(&seq) {
@@ -130,6 +131,22 @@ pub(super) fn assemble(agents: &[AgentKey], found: Found) -> SnapshotList {
     }
     list.anomalies.sort_by(|a, b| a.key.cmp(&b.key));
     list
+}
+
+/// Whoever can write to a primary can take slots with junk. An agent passes over them, and no vault keeps them: a hole
+/// between two links that name each other never held a snapshot, so nothing is missing there.
+fn forgive_skipped(anomalies: &mut Vec<Anomaly>, manifests: &[SignedManifest], links: &[Link]) {
+    let sound: Vec<&SignedManifest> =
+        manifests.iter().zip(links).filter(|(_, link)| link.is_sound()).map(|(m, _)| m).collect();
+    let skipped: Vec<_> = sound
+        .windows(2)
+        .filter(|pair| pair[1].manifest.prev == Some(pair[0].sha256))
+        .map(|pair| pair[0].manifest.seq + 1..pair[1].manifest.seq)
+        .collect();
+    anomalies.retain(|a| {
+        let seq = lifeboat_format::layout::parse_manifest(&a.key);
+        a.kind != AnomalyKind::Missing || !seq.is_some_and(|seq| skipped.iter().any(|s| s.contains(&seq)))
+    });
 }
 
 pub(super) fn anomaly(seq: u64, kind: AnomalyKind, why: impl Into<String>) -> Anomaly {

@@ -228,11 +228,6 @@ impl Catalogue {
         })
     }
 
-    pub fn forget_snapshot(&self, cluster: &str, seq: u64) -> Result<()> {
-        let sql = "DELETE FROM snapshots WHERE cluster = ?1 AND seq = ?2";
-        self.run("write", |c| c.execute(sql, params![cluster, signed(seq)]).map(drop))
-    }
-
     pub fn charters(&self, cluster: &str) -> Result<Vec<CharterRow>> {
         self.run("read", |c| {
             let sql = "SELECT n, sha256, first_seen FROM charters WHERE cluster = ?1 ORDER BY n";

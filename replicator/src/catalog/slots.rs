@@ -30,6 +30,11 @@ impl Catalogue {
         self.select_slots(cluster, "AND seen IS NOT NULL ORDER BY looked, key", count)
     }
 
+    /// Those of which nothing but the name was looked at, longest ago first.
+    pub fn unread_slots(&self, cluster: &str) -> Result<Vec<Slot>> {
+        self.select_slots(cluster, "AND seen IS NULL ORDER BY looked, key", 1 << 20)
+    }
+
     fn select_slots(&self, cluster: &str, clause: &str, limit: usize) -> Result<Vec<Slot>> {
         self.run("read", |c| {
             let sql = format!(

@@ -62,6 +62,15 @@ impl PullError {
         matches!(self, Self::Vault(_) | Self::Catalogue(_) | Self::Lost { .. })
     }
 
+    /// What happened, without the next step, which an alarm has beside it.
+    #[must_use]
+    pub fn why(&self) -> String {
+        match self {
+            Self::Store { source } => source.to_string(),
+            other => other.to_string(),
+        }
+    }
+
     /// What to do, for the alarm.
     #[must_use]
     pub fn next(&self) -> &'static str {

@@ -117,6 +117,11 @@ impl<'a> Judge<'a> {
             Ok(signed) => signed,
             Err(error) => return Ruling::Aside(unsound(&error)),
         };
+        // First of all: whoever has an old key must not be able to make what comes after wait, whichever charter or
+        // feature the manifest claims.
+        if self.chain.clone().judge(&signed) == Verdict::RejectedBranch {
+            return Ruling::Aside(rejected(&signed));
+        }
         if let Some(reason) = self.waits(&signed.manifest) {
             return Ruling::Waits(reason);
         }
@@ -127,14 +132,7 @@ impl<'a> Judge<'a> {
                 Ruling::Accepted(Box::new(Accepted { signed, bytes, note }))
             }
             Verdict::Broken => Ruling::Aside(self.broken(&signed.manifest)),
-            Verdict::RejectedBranch => Ruling::Aside(Reason {
-                kind: AlarmKind::RejectedBranch,
-                why: format!(
-                    "its key {} is not in force at this place of the chain",
-                    signed.signer.fingerprint()
-                ),
-                next: "it is kept aside and displaces nothing; find out who used a key that the charter ended",
-            }),
+            Verdict::RejectedBranch => Ruling::Aside(rejected(&signed)),
         }
     }
 
@@ -192,6 +190,14 @@ impl<'a> Judge<'a> {
             why: format!("it was read from {}, the one before it from {origin}", m.origin),
             next: "if the cluster was rebuilt run `lifeboat adopt`; if not, two clusters write into one repository",
         })
+    }
+}
+
+fn rejected(signed: &SignedManifest) -> Reason {
+    Reason {
+        kind: AlarmKind::RejectedBranch,
+        why: format!("its key {} is not in force at this place of the chain", signed.signer.fingerprint()),
+        next: "it is kept aside and displaces nothing; find out who used a key that the charter ended",
     }
 }
 

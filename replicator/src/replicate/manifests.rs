@@ -11,6 +11,7 @@ use super::{Cycle, blocking};
 use crate::alarm::{AlarmKind, Stage};
 use crate::catalog::{Cursor, Slot, SnapshotRow};
 use futures::{FutureExt as _, StreamExt as _, stream};
+use lifeboat_common::store::StoreErrorKind;
 use lifeboat_format::id::Sha256;
 use lifeboat_format::manifest::UnverifiedManifest;
 use lifeboat_format::{layout, limits};
@@ -108,7 +109,39 @@ async fn look_again(cycle: &Cycle, after: Option<&str>, found: &mut Found) -> Re
             Err(error) => return cycle.object_failed(Stage::Manifests, error),
         }
     }
+    look_behind(cycle, after).await
+}
+
+/// Where the head has passed a name that is none, no other listing says that it is gone: one page per pull, in turn.
+async fn look_behind(cycle: &Cycle, head: Option<&str>) -> Result<(), PullError> {
+    let cluster = cycle.cluster();
+    let mut passed = cycle.catalogue.unread_slots(cluster)?;
+    passed.retain(|slot| head.is_some_and(|head| slot.key.as_str() <= head));
+    let Some(stalest) = passed.first() else { return Ok(()) };
+    // From the manifest before it: the name itself may be one that no store takes.
+    let number = stalest.key.strip_prefix(layout::MANIFESTS).and_then(|n| n.get(..16)?.parse::<u64>().ok());
+    let from = number.map(|n| layout::manifest(n.saturating_sub(1)));
+    let (page, more) = list::page(&*cycle.fetcher.store, layout::MANIFESTS, from.as_deref()).await?;
+    let until = page.last().filter(|_| more).map(|l| l.key.clone());
+    passed.retain(|slot| from.as_ref().is_none_or(|f| slot.key > *f));
+    passed.retain(|slot| until.as_ref().is_none_or(|u| slot.key <= *u));
+    for slot in passed {
+        if page.iter().any(|l| l.key == slot.key) {
+            cycle.catalogue.put_slot(cluster, &slot)?;
+        } else {
+            cycle.catalogue.forget_slot(cluster, &slot.key)?;
+        }
+    }
     Ok(())
+}
+
+async fn is_there(cycle: &Cycle, key: &str) -> Result<bool, PullError> {
+    match cycle.fetcher.store.head(key).await {
+        Ok(entry) => Ok(entry.is_some()),
+        // A name that no store is asked for; it stays what it is: junk.
+        Err(e) if e.kind == StoreErrorKind::Invalid => Ok(true),
+        Err(e) => Err(e.into()),
+    }
 }
 
 /// Takes in what the listing has and nobody judged: names that are none at once, manifests by marking a change.

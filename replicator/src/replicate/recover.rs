@@ -23,6 +23,9 @@ use lifeboat_format::receipt::Receipt;
 use lifeboat_format::{layout, limits};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// What to do about a damaged or lost file of the vault.
+const NEXT: &str = "copy it back from the source, or run `lifeboat verify` on the vault; look at the disk, then run rebuild-catalogue";
+
 /// Removes what a crash left behind, and rebuilds the catalogue where it and the files differ.
 pub(super) async fn run(cycle: &Cycle) -> Result<(), PullError> {
     let (folder, catalogue, source) = (cycle.folder.clone(), cycle.catalogue.clone(), cycle.source.clone());
@@ -162,13 +165,13 @@ impl Rebuild<'_> {
         let pending: BTreeSet<u64> = self.folder.pending()?.into_iter().collect();
         let mut chain = Chain::new(agents, None);
         let mut hole = false;
+        let mut counted: BTreeSet<Sha256> = BTreeSet::new();
         let mut judged = Vec::new();
         for seq in placed.union(&pending).copied() {
             let file = match self.read(seq, placed.contains(&seq), &keys)? {
                 Ok(file) => file,
                 Err(why) if placed.contains(&seq) => {
-                    let next = "copy it back from the source, or run `lifeboat verify` on the vault; look at the disk, then run rebuild-catalogue";
-                    findings.push(damaged(layout::manifest(seq), why, next));
+                    findings.push(damaged(layout::manifest(seq), why, NEXT));
                     hole = true;
                     continue;
                 }
@@ -186,7 +189,22 @@ impl Rebuild<'_> {
                 let head = m.manifest.prev.map(|sha256| Head { seq: seq - 1, sha256, signer: m.signer });
                 chain = Chain::new(agents, head);
             }
-            let counts = chain.judge(&file.signed) == Verdict::Accepted;
+            let mut verdict = chain.judge(&file.signed);
+            let m = &file.signed;
+            let in_force = agents.iter().any(|a| a.key == m.signer && a.until.is_none());
+            if let Some(prev) = m.manifest.prev.filter(|prev| in_force && !counted.contains(prev))
+                && verdict != Verdict::Accepted
+            {
+                // It counted when it came, so the file of what it extends is gone: one lost file must not cost the rest.
+                let why = format!("manifest {seq} extends {prev}, which is gone from the vault");
+                findings.push(damaged(layout::manifest(seq - 1), why, NEXT));
+                chain = Chain::new(agents, Some(Head { seq: seq - 1, sha256: prev, signer: m.signer }));
+                verdict = chain.judge(m);
+            }
+            let counts = verdict == Verdict::Accepted;
+            if counts {
+                counted.insert(m.sha256);
+            }
             judged.push((file, counts));
         }
         Ok(judged)
@@ -271,19 +289,18 @@ impl Rebuild<'_> {
     /// The packs of a held snapshot, from the lists in the vault.
     fn packs(&self, manifest: &Manifest, findings: &mut Vec<Finding>) -> Result<Vec<HeldPack>, PullError> {
         let mut lists = BTreeMap::new();
-        let next = "copy it back from the source, or run `lifeboat verify` on the vault; look at the disk, then run rebuild-catalogue";
         for sha256 in manifest.packs.iter().map(|set| set.list).collect::<BTreeSet<_>>() {
             let key = layout::list(&sha256);
             let bytes = self.folder.read(&key, limits::LIST_MAX)?.map(|(bytes, _)| bytes);
             match bytes.filter(|b| Sha256::of(b) == sha256).and_then(|b| PackList::parse(&b).ok()) {
                 Some(list) => drop(lists.insert(sha256, list)),
-                None => findings.push(damaged(key, "it is gone or has other bytes", next)),
+                None => findings.push(damaged(key, "it is gone or has other bytes", NEXT)),
             }
         }
         match packs_of(manifest, &lists) {
             Ok(packs) => Ok(packs.into_iter().map(|(sha256, size)| HeldPack { sha256, size }).collect()),
             Err(why) => {
-                findings.push(damaged(layout::manifest(manifest.seq), why, next));
+                findings.push(damaged(layout::manifest(manifest.seq), why, NEXT));
                 Ok(Vec::new())
             }
         }

@@ -69,26 +69,41 @@ async fn complete_one(cycle: &Cycle, row: SnapshotRow, outcome: &mut Outcome) ->
     Ok(())
 }
 
-/// The judged manifest, from where it was kept; fetched again if that is damaged.
+/// The judged manifest, from where it was kept. Damaged there, the same one is fetched again: forgetting it would lose
+/// the snapshot, for nothing before the head is ever listed again.
 async fn manifest(cycle: &Cycle, row: &SnapshotRow) -> Result<Option<Manifest>, PullError> {
     let (folder, seq) = (cycle.folder.clone(), row.seq);
-    let kept = blocking("manifests", move || folder.read_pending(seq)).await?;
-    let judged = |bytes: &[u8]| {
-        let manifest = UnverifiedManifest::parse(bytes).ok()?;
-        // What was judged is known by its hash.
-        (manifest.sha256() == row.sha256).then(|| manifest.claims().clone())
-    };
-    if let Some(manifest) = kept.as_ref().and_then(|(bytes, _)| judged(bytes)) {
+    let read = move || Ok::<_, VaultError>((folder.read_pending(seq)?, folder.size(&layout::manifest(seq))?));
+    let (kept, placed) = blocking("manifests", read).await?;
+    if kept.is_none() && placed.is_some() {
+        // A pull that was cut short came to its commit after all; the next recovery sees it.
+        return Ok(None);
+    }
+    if let Some(manifest) = kept.and_then(|(bytes, _)| judged(cycle, row, &bytes)) {
         return Ok(Some(manifest));
     }
-    let key = layout::manifest(seq);
-    let why = "the copy kept in the vault while its snapshot is under way is damaged or gone";
-    let next = "it is judged anew in the next pull; look at the disk";
-    cycle.find(AlarmKind::VaultDamaged, Stage::Snapshots, key, why, next)?;
-    let folder = cycle.folder.clone();
-    blocking("manifests", move || folder.end_pending(seq)).await?;
-    cycle.catalogue.forget_snapshot(cycle.cluster(), seq)?;
-    Ok(None)
+    let fetched = match cycle.fetcher.manifest(seq).await {
+        Ok(bytes) => judged(cycle, row, &bytes).map(|manifest| (bytes, manifest)),
+        Err(FetchError::Missing { .. } | FetchError::Damaged(_)) => None,
+        Err(error) => return cycle.object_failed(Stage::Snapshots, error).map(|()| None),
+    };
+    let Some((bytes, manifest)) = fetched else {
+        let why = "the copy kept in the vault while its snapshot is under way is damaged or gone, and the source has it no more";
+        let next = "put the manifest back in the source, or copy it from elsewhere; the snapshot waits; look at the disk";
+        cycle.find(AlarmKind::VaultDamaged, Stage::Snapshots, layout::manifest(seq), why, next)?;
+        return Ok(None);
+    };
+    tracing::warn!(cluster = cycle.cluster(), seq, "The kept manifest was damaged; it was fetched again");
+    let (folder, first_seen) = (cycle.folder.clone(), row.first_seen);
+    blocking("manifests", move || folder.renew_pending(seq, &bytes, first_seen)).await?;
+    Ok(Some(manifest))
+}
+
+/// What was judged is known by its hash, which says nothing of the signature beside it.
+fn judged(cycle: &Cycle, row: &SnapshotRow, bytes: &[u8]) -> Option<Manifest> {
+    let unverified = UnverifiedManifest::parse(bytes).ok()?;
+    let signed = unverified.verify(&[row.signer], &cycle.source.cluster, row.seq).ok()?;
+    (signed.sha256 == row.sha256).then_some(signed.manifest)
 }
 
 /// All pack lists that the manifest names, from the vault or the source; `None` when one cannot be had.

@@ -144,6 +144,13 @@ impl Folder {
         Ok(())
     }
 
+    /// Puts the same judged manifest in the place of a damaged copy.
+    pub fn renew_pending(&self, seq: u64, bytes: &[u8], first_seen: Timestamp) -> Result<(), VaultError> {
+        let key = pending_manifest(seq);
+        self.remove(&key)?;
+        self.put(&key, bytes, first_seen).map(drop)
+    }
+
     /// The manifests kept by [`Folder::keep_pending`]: their slots.
     pub fn pending(&self) -> Result<Vec<u64>, VaultError> {
         let names = self.names(layout::PENDING)?;

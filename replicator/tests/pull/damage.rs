@@ -92,6 +92,40 @@ async fn a_missing_pack_holds_up_only_its_snapshot() {
 }
 
 #[tokio::test]
+async fn a_kept_manifest_that_rots_is_fetched_again() {
+    let primary = Primary::with("prod", 3);
+    let pack = last_pack(&primary, 2);
+    let bytes = primary.store.bytes(&pack).unwrap();
+    primary.store.remove(&pack);
+    let vaulted = Vaulted::new(&primary);
+    assert_eq!(vaulted.pull(&primary).await.pending, 1);
+    // In its signature, which the hash that it is known by does not cover.
+    let kept = vaulted.dir.path().join(format!("prod/{}.json", layout::pending(2)));
+    let mut rotten = std::fs::read(&kept).unwrap();
+    let at = rotten.windows(7).rposition(|w| w == b"\"sig\":\"").unwrap() + 10;
+    rotten[at] = if rotten[at] == b'A' { b'B' } else { b'A' };
+    std::fs::write(&kept, rotten).unwrap();
+    primary.store.put(&pack, bytes);
+    vaulted.clean_pull(&primary).await;
+    assert_eq!(vaulted.held(&primary), [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn a_manifest_that_the_vault_lost_does_not_cost_the_later_ones() {
+    let mut primary = Primary::with("prod", 3);
+    let vaulted = Vaulted::new(&primary);
+    vaulted.clean_pull(&primary).await;
+    std::fs::remove_file(vaulted.dir.path().join("prod").join(layout::manifest(2))).unwrap();
+    let outcome = vaulted.pull(&primary).await;
+    assert_eq!(alarms(&outcome), [(AlarmKind::VaultDamaged, layout::manifest(2))]);
+    primary.snapshot(1);
+    let outcome = vaulted.pull(&primary).await;
+    assert_eq!((outcome.snapshots, outcome.pending), (1, 0));
+    assert_eq!(alarms(&outcome), [(AlarmKind::VaultDamaged, layout::manifest(2))], "it stays open");
+    assert_eq!(vaulted.held(&primary), [1, 3, 4]);
+}
+
+#[tokio::test]
 async fn without_the_newest_epoch_nothing_is_committed() {
     let primary = Primary::with("prod", 1);
     let epoch = primary.first(layout::EPOCHS);

@@ -5,7 +5,7 @@ use crate::fixture::*;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use lifeboat_common::clock::Clock as _;
 use lifeboat_common::store::{Body, Entry, Listing, MemoryStore, ReadStore, Result};
 use lifeboat_format::charter::AgentKey;
@@ -94,6 +94,31 @@ async fn what_an_ended_key_signed_later_is_taken_off_the_chain() {
     let late = Vaulted::new(&primary);
     assert_eq!(alarms(&late.pull(&primary).await), [(AlarmKind::RejectedBranch, layout::manifest(3))]);
     assert_eq!(late.held(&primary), [1, 2, 4]);
+}
+
+#[tokio::test]
+async fn what_an_ended_key_goes_on_to_sign_lets_nothing_wait() {
+    let mut primary = Primary::with("prod", 1);
+    let mut stolen = primary.manifest(vec![]);
+    let (old, new, until) = (std::mem::replace(&mut primary.agent, key()), key(), primary.head.unwrap().1);
+    primary.next_charter(|c| {
+        c.agents[0].until = Some(until);
+        c.agents.push(AgentKey { key: new.verify_key(), from: Some(until), until: None });
+    });
+    primary.agent = new;
+    let vaulted = Vaulted::new(&primary);
+    vaulted.clean_pull(&primary).await;
+    primary.pass(SignedDuration::from_hours(1));
+    // Under the charter that it knows, under one that nobody has, with a feature of its own.
+    for (seq, charter, features) in [(2, 1, vec![]), (3, 99, vec![]), (4, 1, vec!["unheard-of".to_owned()])] {
+        (stolen.seq, stolen.charter, stolen.features) = (seq, charter, features);
+        primary.store.put(&layout::manifest(seq), stolen.sign(&old));
+    }
+    primary.head = Some((4, until));
+    primary.snapshot(1);
+    let rejected = [2, 3, 4].map(|seq| (AlarmKind::RejectedBranch, layout::manifest(seq)));
+    assert_eq!(alarms(&vaulted.pull(&primary).await), rejected);
+    assert_eq!(vaulted.held(&primary), [1, 5]);
 }
 
 #[tokio::test]

@@ -14,10 +14,12 @@ pub mod process;
 pub mod s3;
 pub mod scratch;
 pub mod standing;
+pub mod systemd;
 
 pub use cluster::Cluster;
 pub use node::Node;
 pub use s3::S3Server;
+pub use systemd::Systemd;
 
 use anyhow::{Result, anyhow};
 use std::sync::OnceLock;

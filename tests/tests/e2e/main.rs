@@ -1,16 +1,28 @@
 //! Every end-to-end test, in one program, so that they share a cluster. Each area has a file.
 
-#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test may panic, and its numbers are small")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test may panic, and its numbers are small"
+)]
 
 mod agent_commit;
 mod agent_crash;
 mod compromise;
+mod faults;
+mod faults_cluster;
+mod faults_front;
+mod faults_primary;
+mod faults_store;
+mod faults_vault;
 mod flips;
 mod forms;
 mod harness;
 mod inprocess;
+mod keys;
 mod kill;
 mod killer;
 mod manifests;
 mod reader;
+mod systemd;
 mod world;

@@ -23,10 +23,7 @@ impl Run<'_> {
         }
         let namespace = one.key.namespace.as_deref().unwrap_or_default();
         if !self.shared().made_namespaces.contains(namespace) {
-            let patch = json!({ FIELD: wanted });
-            differences.push(format!(
-                "to complete it: kubectl -n {namespace} patch serviceaccount default --type merge -p '{patch}'"
-            ));
+            differences.push(format!("to complete it: {}", command(namespace, &wanted)));
             return Ok(());
         }
         let mut live = found.live.clone();
@@ -57,7 +54,29 @@ impl Run<'_> {
     }
 }
 
+/// A person pastes it into a shell, and whoever could write the account chose what stands in it.
+fn command(namespace: &str, wanted: &[Value]) -> String {
+    let patch = json!({ FIELD: wanted }).to_string().replace('\'', "'\\''");
+    format!("kubectl -n {namespace} patch serviceaccount default --type merge -p '{patch}'")
+}
+
 fn secrets(body: &[u8]) -> Vec<Value> {
     let document: Value = serde_json::from_slice(body).unwrap_or_default();
     document[FIELD].as_array().cloned().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_does_not_leave_its_quotes() {
+        let plain = command("a", &[json!({"name": "registry"})]);
+        assert!(plain.ends_with(r#"-p '{"imagePullSecrets":[{"name":"registry"}]}'"#), "{plain}");
+        let hostile = command("a", &[json!({"name": "x'; reboot; '"})]);
+        assert!(
+            hostile.ends_with(r#"-p '{"imagePullSecrets":[{"name":"x'\''; reboot; '\''"}]}'"#),
+            "{hostile}"
+        );
+    }
 }

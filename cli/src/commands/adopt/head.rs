@@ -82,7 +82,7 @@ fn judge(
 }
 
 /// Everything under `manifests/`, ascending, which is the order of the slots.
-async fn names(store: &dyn ReadStore) -> Result<Vec<String>> {
+pub(super) async fn names(store: &dyn ReadStore) -> Result<Vec<String>> {
     let mut names: Vec<String> = Vec::new();
     loop {
         let page = store.list(layout::MANIFESTS, names.last().map(String::as_str), 1000).await?;

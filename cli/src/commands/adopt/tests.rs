@@ -9,6 +9,7 @@ use lifeboat_common::telemetry::Color;
 use lifeboat_common::trust;
 use lifeboat_format::chain::{Chain, Verdict};
 use lifeboat_format::id::{RunId, SnapshotId};
+use lifeboat_format::layout;
 use lifeboat_format::manifest::{
     Counts, Coverage, Manifest, RunResult, SCHEMA, SignedManifest, UnverifiedManifest,
 };
@@ -179,9 +180,41 @@ async fn an_emptied_primary_takes_its_head_from_the_vault() {
     let adopted = adopt(&args(dir)).await.unwrap();
     assert_eq!(adopted["head_seq"].as_u64(), Some(2));
     let repo = store(dir, "repo");
-    assert!(repo.head(&layout::manifest(2)).await.unwrap().is_some(), "the slots below stay taken");
+    for seq in [1, 2] {
+        assert!(repo.head(&layout::manifest(seq)).await.unwrap().is_some(), "the lowest free slot is above");
+    }
     assert!(repo.head(&epochs.entries[0].key).await.unwrap().is_some());
     assert_eq!(newest(dir).await.agents[1].from, Some(chain[1].sha256));
+}
+
+#[tokio::test]
+async fn putting_back_that_was_cut_short_is_not_taken_for_all_of_it() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path();
+    init::init(&init::args(dir)).await.unwrap();
+    let chain = write_chain(dir, "vault", 4).await;
+    for folder in ["charter", "epochs"] {
+        std::fs::create_dir_all(dir.join("vault/prod").join(folder)).unwrap();
+    }
+    std::fs::write(dir.join("vault/prod/charter/any"), "").unwrap();
+    let (kept, repo) = (dir.join("vault/prod/manifests"), store(dir, "repo"));
+    let names: Vec<String> =
+        (1..=4).map(|seq| layout::manifest(seq)[layout::MANIFESTS.len()..].to_owned()).collect();
+    // Junk had slot 3, so the vault has nothing for it, and the fourth manifest follows the second.
+    std::fs::remove_file(kept.join(&names[2])).unwrap();
+    std::fs::remove_file(kept.join(&names[3])).unwrap();
+    let (bytes, head) = manifest(4, Some(chain[1].sha256), &key(dir, "agent.key"));
+    put(&store(dir, "vault"), 4, &bytes).await;
+    put(&repo, 4, &bytes).await;
+    let error = adopt(&args(dir)).await.unwrap_err().to_string();
+    assert!(error.contains("--from-vault"), "{error}");
+    let vault = format!("file://{}", dir.join("vault").display());
+    let adopted = adopt(&AdoptArgs { from_vault: Some(vault.parse().unwrap()), ..args(dir) }).await.unwrap();
+    assert_eq!(adopted["head_seq"].as_u64(), Some(4));
+    for seq in 1..=4 {
+        assert!(repo.head(&layout::manifest(seq)).await.unwrap().is_some(), "slot {seq} is free");
+    }
+    assert_eq!(newest(dir).await.agents[1].from, Some(head.sha256));
 }
 
 #[tokio::test]

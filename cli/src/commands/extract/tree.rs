@@ -21,6 +21,19 @@ pub(super) enum TreeError {
 }
 
 impl TreeError {
+    fn io(action: &'static str, path: &Path, source: std::io::Error) -> Self {
+        let next = match source.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::NOSPC | Errno::DQUOT) => {
+                "; free some space or extract to another disk, and run the same command again: what is there is left alone"
+            }
+            Some(Errno::ROFS) => "; mount it writable, or extract to another folder",
+            Some(Errno::ACCESS | Errno::PERM) => "; extract to a folder that this user can write to",
+            Some(Errno::NOTDIR | Errno::EXIST) => "; a file is in its place: extract to another folder",
+            _ => "",
+        };
+        Self::Io { action, path: path.to_owned(), source, next }
+    }
+
     /// Whether other files may still be written.
     pub(super) fn is_about_one_file(&self) -> bool {
         match self {
@@ -47,7 +60,7 @@ pub(super) struct Tree {
 impl Tree {
     /// Opens the folder, made if it is not there. Its own path may hold links: that is the caller's choice.
     pub(super) fn open(path: &Path) -> Result<Self, TreeError> {
-        let io = |action, source| TreeError::Io { action, path: path.to_owned(), source, next: "" };
+        let io = |action, source| TreeError::io(action, path, source);
         std::fs::create_dir_all(path).map_err(|e| io("make the folder", e))?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::openat(CWD, path, flags, Mode::empty())
@@ -67,7 +80,7 @@ impl Tree {
         let mut path = self.path.clone();
         path.extend(folders);
         path.push(file);
-        let io = |action, source| TreeError::Io { action, path: path.clone(), source, next: "" };
+        let io = |action, source| TreeError::io(action, &path, source);
         let mode = if private { Mode::RUSR | Mode::WUSR } else { Mode::from_raw_mode(0o644) };
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let created = open_beneath(folder.as_fd(), file, flags, mode);
@@ -103,7 +116,7 @@ impl Tree {
             check_name(name).map_err(|e| io("make the folder", e, ""))?;
             match rustix::fs::mkdirat(at.as_fd(), *name, Mode::from_raw_mode(0o755)) {
                 Ok(()) | Err(Errno::EXIST) => {}
-                Err(e) => return Err(io("make the folder", e, "")),
+                Err(e) => return Err(TreeError::io("make the folder", &path, e.into())),
             }
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
             let next = "; a link or a file is in its place, and is not followed: extract to another folder";

@@ -15,6 +15,9 @@ use std::collections::BTreeMap;
 /// Between two times of one clock: whole seconds, and the request's own time.
 const CLOCK_SLACK_S: i64 = 5;
 
+/// Where the condition of a create works, and no policy asks for it.
+const OVERWRITES: &str = "create-only is kept by the programs alone: let the policy require s3:if-none-match where the store knows it, and turn versions on";
+
 /// Whose credential it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
@@ -236,7 +239,12 @@ impl Tries {
                     ))
                 }
                 Some(Err(error)) => {
-                    note.get_or_insert((Verdict::Unknown, error.to_string()));
+                    let why = if refuses(&error) {
+                        "no credential given may ask; s3:GetBucketVersioning lets it".to_owned()
+                    } else {
+                        error.to_string()
+                    };
+                    note.get_or_insert((Verdict::Unknown, why));
                     continue;
                 }
                 None => {
@@ -297,7 +305,12 @@ impl Tries {
             );
         };
         if let Some(answer) = target.overwrite(&canary.key, canary.bytes.clone(), canary.sha256.0).await {
-            self.right(role, "overwrite", Right::Overwrite, found(answer));
+            let mut row = Row::right(role.name(), "overwrite", role.may(Right::Overwrite), found(answer));
+            if row.verdict == Verdict::Promised {
+                // Many stores know no condition in a policy, so "tighten it" alone would send people astray.
+                row.note = OVERWRITES.to_owned();
+            }
+            self.rows.push(row);
         }
     }
 

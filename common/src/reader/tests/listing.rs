@@ -94,6 +94,23 @@ async fn one_damaged_manifest_costs_one_snapshot() {
 }
 
 #[tokio::test]
+async fn a_slot_that_never_held_a_snapshot_is_no_hole() {
+    let mut r = TestRepository::new();
+    r.commit(&small("{}"));
+    r.commit(&small("{}"));
+    // The agent found junk in slot 3 and took the next one; a vault does not keep the junk.
+    r.commit_with(&small("{}"), |_| {}, |m| m.seq = 4);
+    let bytes = r.store.bytes(&layout::manifest(3)).unwrap();
+    r.store.put(&layout::manifest(4), bytes);
+    r.store.remove(&layout::manifest(3));
+    let all = list(&r).await;
+    assert_eq!((seqs(&all), kinds(&all)), (vec![1, 2, 4], vec![]));
+    r.store.remove(&layout::manifest(2));
+    let all = list(&r).await;
+    assert_eq!((seqs(&all), kinds(&all)), (vec![1, 4], vec![AnomalyKind::Missing]));
+}
+
+#[tokio::test]
 async fn what_is_replayed_copied_or_junk_is_no_snapshot() {
     let mut r = TestRepository::new();
     r.commit(&small("{}"));

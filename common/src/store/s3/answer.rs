@@ -54,14 +54,22 @@ impl Answer {
             StoreErrorKind::Denied if self.detail == NO_CREDENTIAL => {
                 "; set credentials_file in the [s3] table, or give one as the AWS tools take it".to_owned()
             }
+            StoreErrorKind::Denied if self.detail.contains("RequestTimeTooSkewed") => {
+                format!("; set the clock of this machine, or that of {endpoint}")
+            }
             StoreErrorKind::Denied => format!("; check that {credential} is valid and has {right} there"),
             StoreErrorKind::Unavailable if self.unreached => {
                 format!("; check the endpoint ({endpoint}), its certificate, and the way to it")
             }
             StoreErrorKind::Unavailable => format!("; check the server at {endpoint} if this goes on"),
-            StoreErrorKind::Throttled => "; it is tried again more slowly".to_owned(),
+            StoreErrorKind::Throttled => {
+                "; the server asks for fewer requests, so run this again later".to_owned()
+            }
             StoreErrorKind::NotFound if self.detail.contains("NoSuchBucket") => {
                 format!("; create the bucket, or check its name and the endpoint ({endpoint})")
+            }
+            StoreErrorKind::NotFound if operation == "list" => {
+                format!("; check that {endpoint} is an S3 server and has this bucket")
             }
             StoreErrorKind::Full => "; free some space or raise the quota".to_owned(),
             StoreErrorKind::Protocol => format!("; check that {endpoint} is an S3 server"),
@@ -149,5 +157,20 @@ mod tests {
         let expected: Timestamp = "2015-10-21T07:28:00Z".parse().unwrap();
         assert_eq!(timestamp("Wed, 21 Oct 2015 07:28:00 GMT"), Some(expected));
         assert_eq!(timestamp("yesterday"), None);
+    }
+
+    #[test]
+    fn a_wrong_clock_is_no_wrong_credential() {
+        let refused = |detail: &str| Answer {
+            kind: StoreErrorKind::Denied,
+            detail: detail.to_owned(),
+            retry_after: None,
+            unclear: false,
+            status: Some(403),
+            unreached: false,
+        };
+        let next = |detail| refused(detail).next("list", "https://s3", "the credential in f");
+        assert!(next("the server answered 403 RequestTimeTooSkewed").contains("clock"));
+        assert!(next("the server answered 403 AccessDenied").contains("the credential in f"));
     }
 }

@@ -11,7 +11,10 @@ pub(super) async fn read(file: &Path) -> Result<Credentials> {
     let fail = |detail: String| {
         StoreError::new(StoreErrorKind::Invalid, "read the credentials file", target.clone(), detail)
     };
-    let text = tokio::fs::read_to_string(file).await.map_err(|error| fail(error.kind().to_string()))?;
+    let unread = |error: std::io::Error| {
+        fail(format!("{}; check credentials_file, and who may read that file", error.kind()))
+    };
+    let text = tokio::fs::read_to_string(file).await.map_err(unread)?;
     let text = Zeroizing::new(text);
     parse(&text).ok_or_else(|| {
         fail("it needs a line [default], then aws_access_key_id = … and aws_secret_access_key = …".to_owned())
