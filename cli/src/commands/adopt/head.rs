@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use lifeboat_common::store::{ReadStore, StoreError, StoreErrorKind};
 use lifeboat_format::chain::{Chain, Head, Verdict};
-use lifeboat_format::charter::Charter;
+use lifeboat_format::charter::{Charter, KNOWN_FEATURES};
 use lifeboat_format::crypto::sign::VerifyKey;
 use lifeboat_format::manifest::{SignedManifest, UnverifiedManifest};
 use lifeboat_format::{layout, limits};
@@ -52,7 +52,7 @@ pub(super) async fn find_head(store: &dyn ReadStore, charter: &Charter, until: O
         let (store, last) =
             (store.describe(), last.map_or_else(|| "the beginning".to_owned(), |n| format!("manifest {n}")));
         bail!(
-            "{store}: manifest {seq} is signed by an agent in force and does not follow {last}: one between them is missing, or the chain was forked; compare with the vault (--from-vault URL), or say which manifest is the last that counts (--head SEQ)"
+            "{store}: manifest {seq} is signed by an agent in force and does not follow {last}: one between them is missing, the chain was forked, or it claims a charter or a feature that there is not; compare with the vault (--from-vault URL), or say which manifest is the last that counts (--head SEQ)"
         );
     }
     found.head = heads.last().copied();
@@ -78,6 +78,11 @@ fn judge(
     let seq = layout::parse_manifest(name)?;
     let parsed = UnverifiedManifest::parse(bytes).ok()?;
     let signed: SignedManifest = parsed.verify(keys, &charter.cluster, seq).ok()?;
+    // A thief's manifest that nobody could ever judge must not become what everything later stands on.
+    let known = |f: &String| KNOWN_FEATURES.contains(&f.as_str());
+    if signed.manifest.charter > charter.n || !signed.manifest.features.iter().all(known) {
+        return Some((seq, Verdict::Broken));
+    }
     Some((seq, chain.judge(&signed)))
 }
 
