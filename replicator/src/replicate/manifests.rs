@@ -11,7 +11,6 @@ use super::{Cycle, blocking};
 use crate::alarm::{AlarmKind, Stage};
 use crate::catalog::{Cursor, Slot, SnapshotRow};
 use futures::{FutureExt as _, StreamExt as _, stream};
-use lifeboat_common::store::StoreErrorKind;
 use lifeboat_format::id::Sha256;
 use lifeboat_format::manifest::UnverifiedManifest;
 use lifeboat_format::{layout, limits};
@@ -133,15 +132,6 @@ async fn look_behind(cycle: &Cycle, head: Option<&str>) -> Result<(), PullError>
         }
     }
     Ok(())
-}
-
-async fn is_there(cycle: &Cycle, key: &str) -> Result<bool, PullError> {
-    match cycle.fetcher.store.head(key).await {
-        Ok(entry) => Ok(entry.is_some()),
-        // A name that no store is asked for; it stays what it is: junk.
-        Err(e) if e.kind == StoreErrorKind::Invalid => Ok(true),
-        Err(e) => Err(e.into()),
-    }
 }
 
 /// Takes in what the listing has and nobody judged: names that are none at once, manifests by marking a change.

@@ -44,7 +44,12 @@ pub(crate) fn write(path: &Path, server: &Server, who: As<'_>) -> Result<()> {
 /// Writes a file of mode 0600.
 pub(crate) fn write_private(path: &Path, content: &[u8]) -> Result<()> {
     use std::io::Write as _;
-    let file = std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path);
+    // Written aside: a test that reads it meanwhile sees the old file or the new one.
+    static NUMBER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let aside = path.with_extension(format!("new-{number}"));
+    let file = std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&aside);
     file.and_then(|mut file| file.write_all(content))
+        .and_then(|()| std::fs::rename(&aside, path))
         .with_context(|| format!("cannot write {}", path.display()))
 }
