@@ -19,6 +19,7 @@ use lifeboat_common::progress::{Mode, Progress, Unit};
 use source::SnapshotSource;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Restore a snapshot's objects into a cluster
@@ -247,15 +248,19 @@ fn exit_of_plan(plan: &RestorePlan) -> Exit {
 struct Shown {
     bar: Progress,
     step: Mutex<Option<Phase>>,
+    finishing: AtomicBool,
 }
 
 impl Shown {
     fn new(mode: Mode, total: u64) -> Self {
-        Self { bar: Progress::new(mode, "Restoring", Unit::Items, Some(total)), step: Mutex::new(None) }
+        let bar = Progress::new(mode, "Restoring", Unit::Items, Some(total));
+        Self { bar, step: Mutex::new(None), finishing: AtomicBool::new(false) }
     }
 
     fn show(&self, event: Event) {
         match event {
+            // The last pass touches again what was counted.
+            Event::Object if self.finishing.load(Ordering::Relaxed) => {}
             Event::Object => self.bar.add(1),
             Event::Phase(phase, objects) => {
                 let mut step = self.step.lock().unwrap_or_else(PoisonError::into_inner);
@@ -265,7 +270,8 @@ impl Shown {
                 }
             }
             Event::Finishing(objects) => {
-                self.bar.say(&format!("Finishing {objects} objects: owners and status"))
+                self.finishing.store(true, Ordering::Relaxed);
+                self.bar.say(&format!("Finishing {objects} objects: owners and status"));
             }
         }
     }

@@ -201,7 +201,7 @@ fn a_rebuilt_cluster_goes_on_and_the_old_key_displaces_nothing() {
     }
     // The old agent with what adopt made is told what it lacks.
     std::fs::copy(admin.join("charter.json"), old.join("charter.json")).unwrap();
-    let told = backup_with(&world, &old, one).expect(1);
+    let told = backup_with(&world, &old, one).expect(2);
     assert!(told.stderr.contains("not an agent of charter 2"), "{}", told.stderr);
 }
 
