@@ -14,6 +14,9 @@ use s3_server::Server;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// One server at a time: between choosing a free port and listening on it, another test's could take it.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 async fn conforms(server: &Server) {
     for prefix in ["", "clusters/prod"] {
         let store =
@@ -54,6 +57,7 @@ async fn refusals_are_told_apart(server: &Server) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn versitygw_conforms() {
+    let _alone = ALONE.lock().await;
     let server = Server::versitygw();
     conforms(&server).await;
     clusters_are_found(&server).await;
@@ -62,6 +66,7 @@ async fn versitygw_conforms() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_authority_of_ones_own_is_trusted_alone() {
+    let _alone = ALONE.lock().await;
     let server = Server::versitygw_with_tls();
     let trusting = S3Options { ca_file: Some(server.authority()), ..server.options() };
     let store = S3Store::connect("lifeboat", "", &trusting, Timeouts::default()).await.unwrap();
@@ -79,6 +84,7 @@ async fn an_authority_of_ones_own_is_trusted_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn minio_conforms() {
+    let _alone = ALONE.lock().await;
     if std::env::var_os("MINIO").is_none_or(|value| value.is_empty() || value == "0") {
         return; // a second opinion, by hand
     }
