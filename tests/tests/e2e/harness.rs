@@ -162,7 +162,7 @@ spec:
 "#;
 
 #[test]
-#[ignore = "needs root and the node's packages: make test NODE=1"]
+#[ignore = "needs root and make node-packages; run with --ignored"]
 fn a_node_runs_pods_mounts_volumes_and_is_gone_afterwards() {
     let (node, other) = std::thread::scope(|scope| {
         let other = scope.spawn(|| Node::start().unwrap());
