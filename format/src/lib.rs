@@ -17,6 +17,7 @@ pub mod manifest;
 pub mod pack;
 pub mod pack_list;
 pub mod receipt;
+pub mod retention;
 pub mod send_log;
 pub mod sorted_map;
 

@@ -53,10 +53,16 @@ pub enum AlarmKind {
     PrimaryRewritten,
     /// A replicated pack is no longer in the source, or has another size there.
     PrimaryLost,
+    /// The vault holds no whole snapshot of the charter's scope that is as young as the charter asks for.
+    RpoMissed,
+    /// No manifest of any kind came within the RPO.
+    AgentStopped,
+    /// Snapshots come, and none within the RPO covers the charter's scope.
+    NotCovered,
 }
 
 impl AlarmKind {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::Unreachable,
         Self::Denied,
         Self::VaultFull,
@@ -80,6 +86,9 @@ impl AlarmKind {
         Self::PrimaryEmptied,
         Self::PrimaryRewritten,
         Self::PrimaryLost,
+        Self::RpoMissed,
+        Self::AgentStopped,
+        Self::NotCovered,
     ];
 
     /// Its name in JSON, logs and the catalogue.
@@ -109,12 +118,30 @@ impl AlarmKind {
             Self::PrimaryEmptied => "primary-emptied",
             Self::PrimaryRewritten => "primary-rewritten",
             Self::PrimaryLost => "primary-lost",
+            Self::RpoMissed => "rpo-missed",
+            Self::AgentStopped => "agent-stopped",
+            Self::NotCovered => "not-covered",
         }
     }
 
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// Whether nothing is forgotten while it is open: it may be a sign of an attack, or of loss. The others say that
+    /// something does not work, and are no reason to keep more than the policy asks for.
+    #[must_use]
+    pub fn freezes(self) -> bool {
+        let faults = [
+            Self::Unreachable,
+            Self::Denied,
+            Self::VaultFull,
+            Self::RpoMissed,
+            Self::AgentStopped,
+            Self::NotCovered,
+        ];
+        !faults.contains(&self)
     }
 
     /// Whether the alarm stays until a person has looked, even when its cause can no longer be seen.
@@ -132,13 +159,15 @@ pub enum Stage {
     Manifests,
     Snapshots,
     Sweep,
+    /// How old the newest snapshots are.
+    Age,
     /// The vault's own files; looked at when the catalogue is rebuilt.
     Vault,
 }
 
 impl Stage {
-    pub const ALL: [Self; 6] =
-        [Self::Reach, Self::Charters, Self::Manifests, Self::Snapshots, Self::Sweep, Self::Vault];
+    pub const ALL: [Self; 7] =
+        [Self::Reach, Self::Charters, Self::Manifests, Self::Snapshots, Self::Sweep, Self::Age, Self::Vault];
 
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -148,6 +177,7 @@ impl Stage {
             Self::Manifests => "manifests",
             Self::Snapshots => "snapshots",
             Self::Sweep => "sweep",
+            Self::Age => "age",
             Self::Vault => "vault",
         }
     }

@@ -14,15 +14,25 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub use rows::{CharterRow, HeldPack, SnapshotRow, State, Totals};
 pub use slots::Slot;
 
-/// Raised whenever the tables change; another number is refused, and the catalogue rebuilt.
-const VERSION: i64 = 1;
+/// Raised whenever the tables change; an older catalogue is brought up to date, a newer one refused.
+const VERSION: i64 = 2;
 
-const SCHEMA: &str = "
+const SNAPSHOTS: &str = "
 CREATE TABLE snapshots (
   cluster TEXT NOT NULL, seq INTEGER NOT NULL, id TEXT NOT NULL, sha256 TEXT NOT NULL, prev TEXT, signer TEXT NOT NULL,
   charter INTEGER NOT NULL, coverage TEXT NOT NULL, result TEXT NOT NULL, origin TEXT NOT NULL, claimed TEXT NOT NULL,
   first_seen TEXT NOT NULL, verified TEXT, state TEXT NOT NULL, packs INTEGER NOT NULL, bytes INTEGER NOT NULL,
-  plain_bytes INTEGER NOT NULL, PRIMARY KEY (cluster, seq)) STRICT;
+  plain_bytes INTEGER NOT NULL, scopes BLOB NOT NULL, ttl_hours INTEGER, forgotten TEXT, PRIMARY KEY (cluster, seq)) STRICT;
+";
+
+/// Alarms that a person resolved although their cause stays: not raised again while they say the same.
+const RESOLVED: &str = "
+CREATE TABLE resolved (
+  cluster TEXT NOT NULL, kind TEXT NOT NULL, what TEXT NOT NULL, why TEXT NOT NULL, at TEXT NOT NULL, note TEXT NOT NULL,
+  PRIMARY KEY (cluster, kind, what)) STRICT;
+";
+
+const SCHEMA: &str = "
 CREATE TABLE packs (
   cluster TEXT NOT NULL, sha256 BLOB NOT NULL, size INTEGER NOT NULL, first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL,
   PRIMARY KEY (cluster, sha256)) STRICT, WITHOUT ROWID;
@@ -44,7 +54,7 @@ pub enum CatalogError {
     #[error("There is no catalogue {path} yet; run `lifeboat-replicator pull --once`, or rebuild-catalogue")]
     Absent { path: PathBuf },
     #[error(
-        "The catalogue {path} is of version {found}, this program writes {VERSION}; run `lifeboat-replicator rebuild-catalogue`"
+        "The catalogue {path} is of version {found}, this program writes {VERSION}; run `lifeboat-replicator pull --once` or rebuild-catalogue"
     )]
     Version { path: PathBuf, found: i64 },
 }
@@ -93,6 +103,8 @@ pub enum Cursor {
     Pulled,
     /// By which program and charter the manifests were judged.
     JudgedBy,
+    /// When retention last went through.
+    Retained,
 }
 
 impl Cursor {
@@ -102,6 +114,7 @@ impl Cursor {
             Self::Sweep => "sweep",
             Self::Pulled => "pulled",
             Self::JudgedBy => "judged-by",
+            Self::Retained => "retained",
         }
     }
 }
@@ -117,11 +130,16 @@ impl Catalogue {
             )
             .map_err(fail("open"))?;
         let found = version(&connection).map_err(fail("read"))?;
-        if found == 0 {
-            let create = format!("BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;");
-            connection.execute_batch(&create).map_err(fail("create"))?;
-        } else if found != VERSION {
-            return Err(CatalogError::Version { path: path.to_owned(), found });
+        let change = match found {
+            VERSION => String::new(),
+            0 => format!("{SCHEMA} {SNAPSHOTS} {RESOLVED}"),
+            // Filled anew from the vault's files by the next pull; alarms, charters and cursors stay.
+            1 => format!("DROP TABLE snapshots; DELETE FROM packs; {SNAPSHOTS} {RESOLVED}"),
+            _ => return Err(CatalogError::Version { path: path.to_owned(), found }),
+        };
+        if !change.is_empty() {
+            let change = format!("BEGIN IMMEDIATE; {change} PRAGMA user_version = {VERSION}; COMMIT;");
+            connection.execute_batch(&change).map_err(fail("create"))?;
         }
         Ok(Self { path: path.to_owned(), connection: Mutex::new(connection) })
     }

@@ -4,6 +4,7 @@
 //! of it is `catalog`.
 
 pub mod activity;
+pub mod age;
 pub mod alarm;
 pub mod catalog;
 pub mod check;
@@ -12,4 +13,6 @@ pub mod replicate;
 pub mod setup;
 pub mod source;
 pub mod status;
+#[cfg(test)]
+mod testing;
 pub mod vault;

@@ -17,6 +17,7 @@ mod sweep;
 pub mod verify;
 
 use crate::activity::Activity;
+use crate::age;
 use crate::alarm::{Alarm, AlarmKind, Finding, Stage};
 use crate::catalog::{CatalogError, Catalogue, Cursor};
 use crate::source::Source;
@@ -82,12 +83,32 @@ impl Replicator {
             }
             Err(error) => self.report(source, error),
         };
-        outcome.error = result.err();
+        // Also when the source could not be asked: that is when backups grow old.
+        let aged = self.look_at_age(source);
+        outcome.error = result.and(aged).err();
         let cluster = outcome.cluster.as_str();
         outcome.alarms = self.catalogue.alarms(cluster).unwrap_or_default();
         outcome.pending = self.catalogue.totals(cluster).map(|t| t.pending).unwrap_or_default();
         self.activity.tick();
         outcome
+    }
+
+    /// Raises and ends the alarms of age, by the charters that the vault holds.
+    fn look_at_age(&self, source: &Source) -> Result<(), PullError> {
+        let (files, _) = charters::held(&self.vault.folder(&source.cluster))?;
+        let (trusted, _) = charters::judge(&files, &[], &source.owner, &source.cluster);
+        let (Some(first), Some(newest)) = (trusted.first(), trusted.last()) else { return Ok(()) };
+        let (cluster, now) = (source.cluster.as_str(), self.clock.now());
+        let rows = self.catalogue.snapshots(cluster)?;
+        let rpo_hours = newest.charter().policy.rpo_hours;
+        let findings = age::findings(cluster, &rows, rpo_hours, first.charter().created, now);
+        for finding in &findings {
+            if self.catalogue.raise(cluster, finding, now)? {
+                tracing::warn!(cluster, kind = finding.kind.name(), why = finding.why, "Alarm");
+            }
+        }
+        self.catalogue.settle_alarms(cluster, Stage::Age, &findings)?;
+        Ok(())
     }
 
     async fn begin(&self, source: &Arc<Source>) -> Result<Cycle, PullError> {

@@ -6,10 +6,19 @@ use jiff::Timestamp;
 use rusqlite::params;
 
 impl Catalogue {
-    /// Opens an alarm, or brings its words up to date; true when it is new.
+    /// Opens an alarm, or brings its words up to date; true when it is new. One that a person resolved stays away
+    /// for as long as it would say the same.
     pub fn raise(&self, cluster: &str, finding: &Finding, now: Timestamp) -> Result<bool> {
         let Finding { kind, stage, what, why, next } = finding;
         self.run("write", |c| {
+            let resolved = c
+                .prepare(
+                    "SELECT 1 FROM resolved WHERE cluster = ?1 AND kind = ?2 AND what = ?3 AND why = ?4",
+                )?
+                .exists(params![cluster, kind.name(), what, why])?;
+            if resolved {
+                return Ok(false);
+            }
             let known = c
                 .prepare("SELECT 1 FROM alarms WHERE cluster = ?1 AND kind = ?2 AND what = ?3")?
                 .exists(params![cluster, kind.name(), what])?;
@@ -36,6 +45,19 @@ impl Catalogue {
     pub fn end_alarm(&self, cluster: &str, kind: AlarmKind, what: &str) -> Result<()> {
         let sql = "DELETE FROM alarms WHERE cluster = ?1 AND kind = ?2 AND what = ?3";
         self.run("write", |c| c.execute(sql, params![cluster, kind.name(), what]).map(drop))
+    }
+
+    /// A person has looked: the alarm ends, and its cause raises it again only when it says something else.
+    pub fn resolve(&self, cluster: &str, alarm: &Alarm, note: &str, now: Timestamp) -> Result<()> {
+        self.run("write", |c| {
+            let transaction = c.transaction()?;
+            let (kind, what) = (alarm.kind.name(), &alarm.what);
+            let sql = "INSERT OR REPLACE INTO resolved VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+            transaction.execute(sql, params![cluster, kind, what, alarm.why, now.to_string(), note])?;
+            let sql = "DELETE FROM alarms WHERE cluster = ?1 AND kind = ?2 AND what = ?3";
+            transaction.execute(sql, params![cluster, kind, what])?;
+            transaction.commit()
+        })
     }
 
     /// Open alarms, oldest first.
@@ -92,5 +114,20 @@ mod tests {
         let open = catalogue.alarms("prod").unwrap();
         assert_eq!(open.iter().map(|a| a.kind).collect::<Vec<_>>(), [AlarmKind::TwoCharters]);
         assert_eq!(catalogue.alarms("test").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_a_person_resolved_comes_back_only_when_it_is_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let catalogue = Catalogue::open(&dir.path().join("c.sqlite")).unwrap();
+        let now = Timestamp::UNIX_EPOCH;
+        let junk = finding(AlarmKind::Junk, Stage::Manifests, "manifests/x");
+        catalogue.raise("prod", &junk, now).unwrap();
+        let open = catalogue.alarms("prod").unwrap().remove(0);
+        catalogue.resolve("prod", &open, "a colleague's test", now).unwrap();
+        assert!(!catalogue.raise("prod", &junk, now).unwrap());
+        assert!(catalogue.alarms("prod").unwrap().is_empty());
+        let other = Finding { why: "other bytes".to_owned(), ..junk };
+        assert!(catalogue.raise("prod", &other, now).unwrap());
     }
 }

@@ -4,7 +4,7 @@ use super::{Catalogue, Result, number, time, unfit};
 use jiff::Timestamp;
 use lifeboat_format::chain::Head;
 use lifeboat_format::crypto::sign::VerifyKey;
-use lifeboat_format::id::{Sha256, SnapshotId};
+use lifeboat_format::id::{ScopeAlias, Sha256, SnapshotId};
 use lifeboat_format::manifest::{Coverage, RunResult, SignedManifest};
 use rusqlite::{OptionalExtension as _, Row, params};
 use std::str::FromStr;
@@ -18,6 +18,8 @@ pub enum State {
     Held,
     /// On the chain, and no snapshot.
     Checkpoint,
+    /// On the chain, and forgotten by the vault's retention: it has a tombstone.
+    Forgotten,
     /// Taken off the chain by a later charter.
     Rejected,
 }
@@ -29,12 +31,13 @@ impl State {
             Self::Pending => "pending",
             Self::Held => "held",
             Self::Checkpoint => "checkpoint",
+            Self::Forgotten => "forgotten",
             Self::Rejected => "rejected",
         }
     }
 
     fn parse(name: &str) -> Self {
-        let all = [Self::Pending, Self::Held, Self::Checkpoint];
+        let all = [Self::Pending, Self::Held, Self::Checkpoint, Self::Forgotten];
         all.into_iter().find(|s| s.name() == name).unwrap_or(Self::Rejected)
     }
 }
@@ -62,6 +65,12 @@ pub struct SnapshotRow {
     pub bytes: u64,
     /// Plaintext bytes, as the agent counts.
     pub plain_bytes: u64,
+    /// Aliases of what it covers.
+    pub scopes: Vec<ScopeAlias>,
+    /// Hours that the primary keeps it, when shorter than the charter says.
+    pub ttl_hours: Option<u32>,
+    /// When the vault's retention forgot it.
+    pub forgotten: Option<Timestamp>,
 }
 
 impl SnapshotRow {
@@ -89,6 +98,9 @@ impl SnapshotRow {
             packs: 0,
             bytes: 0,
             plain_bytes: m.counts.bytes,
+            scopes: m.scopes.clone(),
+            ttl_hours: m.primary_ttl_hours,
+            forgotten: None,
         }
     }
 
@@ -110,16 +122,26 @@ impl SnapshotRow {
             origin: parse(row, 8)?,
             claimed: time(row, 9)?,
             first_seen: time(row, 10)?,
-            verified: row
-                .get::<_, Option<String>>(11)?
-                .map(|t| t.parse().map_err(|e: jiff::Error| unfit(11, e)))
-                .transpose()?,
+            verified: maybe_time(row, 11)?,
             state: State::parse(&row.get::<_, String>(12)?),
             packs: number(row, 13)?,
             bytes: number(row, 14)?,
             plain_bytes: number(row, 15)?,
+            scopes: aliases(&row.get::<_, Vec<u8>>(16)?),
+            ttl_hours: row.get(17)?,
+            forgotten: maybe_time(row, 18)?,
         })
     }
+}
+
+fn maybe_time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
+    let text: Option<String> = row.get(column)?;
+    text.map(|t| t.parse().map_err(|e: jiff::Error| unfit(column, e))).transpose()
+}
+
+/// One after the other.
+fn aliases(bytes: &[u8]) -> Vec<ScopeAlias> {
+    bytes.chunks_exact(16).filter_map(|b| Some(ScopeAlias(b.try_into().ok()?))).collect()
 }
 
 fn coverage(coverage: Coverage) -> &'static str {
@@ -164,7 +186,7 @@ pub struct Totals {
 
 const COLUMNS: &str =
     "seq, id, sha256, prev, signer, charter, coverage, result, origin, claimed, first_seen, verified, state,
-                       packs, bytes, plain_bytes";
+                       packs, bytes, plain_bytes, scopes, ttl_hours, forgotten";
 
 /// The other way of [`number`].
 fn signed(n: u64) -> i64 {
@@ -280,7 +302,7 @@ impl Catalogue {
 }
 
 fn put_snapshot(c: &rusqlite::Connection, cluster: &str, s: &SnapshotRow) -> rusqlite::Result<()> {
-    let sql = "INSERT OR REPLACE INTO snapshots VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
+    let sql = "INSERT OR REPLACE INTO snapshots VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
     let values = params![
         cluster,
         signed(s.seq),
@@ -299,6 +321,9 @@ fn put_snapshot(c: &rusqlite::Connection, cluster: &str, s: &SnapshotRow) -> rus
         signed(s.packs),
         signed(s.bytes),
         signed(s.plain_bytes),
+        s.scopes.iter().flat_map(|a| a.0).collect::<Vec<u8>>(),
+        s.ttl_hours,
+        s.forgotten.map(|t| t.to_string()),
     ];
     c.execute(sql, values).map(drop)
 }

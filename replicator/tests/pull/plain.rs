@@ -2,11 +2,13 @@
 
 use crate::fixture::*;
 use jiff::SignedDuration;
+use lifeboat_common::store::faulty::{Faults, FaultyStore};
 use lifeboat_format::charter::AgentKey;
 use lifeboat_format::layout;
+use lifeboat_format::manifest::Coverage;
 use lifeboat_replicator::alarm::AlarmKind;
 use lifeboat_replicator::catalog::{Catalogue, State};
-use lifeboat_replicator::replicate::recover;
+use lifeboat_replicator::replicate::{Outcome, recover};
 use lifeboat_replicator::vault::{MinFree, VaultError};
 use std::sync::Arc;
 
@@ -274,4 +276,27 @@ async fn status_says_how_old_and_how_far_behind() {
     assert_eq!((cluster.age_s, cluster.lag_s), (Some(25 * 3600), 3600));
     assert_eq!((cluster.snapshots, cluster.pending, cluster.alarms.len()), (1, 1, 1));
     assert!(status.text().contains("ALARM missing"), "{}", status.text());
+}
+
+#[tokio::test]
+async fn backups_that_grow_old_are_an_alarm_until_a_new_one_is_whole() {
+    use AlarmKind::{AgentStopped, NotCovered, RpoMissed};
+    let kinds = |outcome: &Outcome| outcome.alarms.iter().map(|a| a.kind).collect::<Vec<_>>();
+    let mut primary = Primary::with("prod", 1);
+    let vaulted = Vaulted::new(&primary);
+    vaulted.clean_pull(&primary).await;
+    primary.pass(SignedDuration::from_hours(27));
+    let late = vaulted.pull(&primary).await;
+    assert_eq!(kinds(&late), [AgentStopped, RpoMissed]);
+    // The source that cannot be asked is when backups grow old.
+    let deny = Faults { deny: 1.0, ..Faults::default() };
+    let denied = FaultyStore::new(Arc::new(primary.store.clone()), 1).everywhere(deny);
+    let outcome = vaulted.replicator.pull(&primary.source_through(Arc::new(denied))).await;
+    assert!(kinds(&outcome).contains(&RpoMissed), "{:?}", outcome.alarms);
+    let mut part = primary.manifest(vec![]);
+    part.coverage = Coverage::Partial;
+    primary.commit(&part);
+    assert_eq!(kinds(&vaulted.pull(&primary).await), [RpoMissed, NotCovered]);
+    primary.snapshot(1);
+    vaulted.clean_pull(&primary).await;
 }

@@ -79,7 +79,7 @@ fn text(bytes: &[u8]) -> String {
 
 #[test]
 fn pull_status_check_and_rebuild_agree() {
-    let mut primary = Primary::with("prod", 2);
+    let mut primary = Primary::recent("prod", 2);
     let site = Site::new(&primary);
     assert_eq!(code(&site.run(&["status"])), 1, "nothing was pulled yet");
     let checked = site.run(&["check-config"]);
@@ -125,7 +125,7 @@ fn pull_status_check_and_rebuild_agree() {
 
 #[test]
 fn wrong_configurations_say_what_to_do() {
-    let primary = Primary::with("prod", 1);
+    let primary = Primary::recent("prod", 1);
     let site = Site::new(&primary);
     let good = std::fs::read_to_string(&site.config).unwrap();
     let owner = primary.owner.verify_key().to_string();
@@ -188,7 +188,7 @@ fn heard(socket: &UnixDatagram, words: &str) -> String {
 
 #[test]
 fn a_service_is_ready_feeds_the_watchdog_reloads_and_stops() {
-    let mut primary = Primary::with("prod", 1);
+    let mut primary = Primary::recent("prod", 1);
     let site = Site::new(&primary);
     let socket = UnixDatagram::bind(site.path("notify")).unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
@@ -227,7 +227,7 @@ fn a_service_is_ready_feeds_the_watchdog_reloads_and_stops() {
 
 #[test]
 fn a_process_killed_at_any_time_loses_nothing() {
-    let primary = Primary::with("prod", 6);
+    let primary = Primary::recent("prod", 6);
     for delay in (5..120).step_by(9) {
         let site = Site::new(&primary);
         let mut child =
