@@ -296,7 +296,7 @@ async fn backups_that_grow_old_are_an_alarm_until_a_new_one_is_whole() {
     let mut part = primary.manifest(vec![]);
     part.coverage = Coverage::Partial;
     primary.commit(&part);
-    assert_eq!(kinds(&vaulted.pull(&primary).await), [RpoMissed, NotCovered]);
+    assert_eq!(kinds(&vaulted.pull(&primary).await), [NotCovered, RpoMissed]);
     primary.snapshot(1);
     vaulted.clean_pull(&primary).await;
 }
