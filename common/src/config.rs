@@ -74,6 +74,38 @@ pub struct SourceConfig {
     pub receipt_key: PathBuf,
     #[serde(default)]
     pub s3: S3Options,
+    /// Where the vault keeps otherwise than the charter says.
+    #[serde(default)]
+    pub retention: RetentionConfig,
+}
+
+/// Overrides of the charter's retention in the vault, and what only this host decides. What is absent is the charter's,
+/// or the default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetentionConfig {
+    /// Everything is kept for so many hours.
+    pub within_hours: Option<u32>,
+    pub last: Option<u32>,
+    pub hourly: Option<u32>,
+    pub daily: Option<u32>,
+    pub weekly: Option<u32>,
+    pub monthly: Option<u32>,
+    pub yearly: Option<u32>,
+    /// Never fewer snapshots than this of one kind of coverage.
+    pub minimum: Option<usize>,
+    /// Nothing is forgotten that was first seen less than so many hours ago.
+    pub floor_hours: Option<u32>,
+    /// The last snapshot that covers a namespace stays for so many days.
+    pub scope_days: Option<u32>,
+    /// Hours between forgetting a snapshot, which can be undone, and deleting what only it needs.
+    pub grace_hours: Option<u32>,
+    /// Snapshots that one pass forgets at most.
+    pub max_snapshots: Option<usize>,
+    /// The same as a part of all, in percent.
+    pub max_percent: Option<usize>,
+    /// Where days begin, such as `Europe/Stockholm`; UTC when absent.
+    pub time_zone: Option<String>,
 }
 
 fn default_poll_seconds() -> u64 {

@@ -65,6 +65,11 @@ pub fn receipt(seq: u64) -> String {
 }
 
 #[must_use]
+pub fn tombstone(seq: u64) -> String {
+    format!("{TOMBSTONES}{seq:016}.json")
+}
+
+#[must_use]
 pub fn pending(seq: u64) -> String {
     format!("{PENDING}{seq:016}")
 }
@@ -98,6 +103,12 @@ pub fn parse_forgotten(key: &str) -> Option<(u64, Sha256)> {
 #[must_use]
 pub fn parse_receipt(key: &str) -> Option<u64> {
     parse_seq(key.strip_prefix(RECEIPTS)?.strip_suffix(".json")?)
+}
+
+/// `tombstones/<seq>.json` → seq.
+#[must_use]
+pub fn parse_tombstone(key: &str) -> Option<u64> {
+    parse_seq(key.strip_prefix(TOMBSTONES)?.strip_suffix(".json")?)
 }
 
 /// `pending/<seq>` → seq.

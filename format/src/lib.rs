@@ -20,6 +20,7 @@ pub mod receipt;
 pub mod retention;
 pub mod send_log;
 pub mod sorted_map;
+pub mod tombstone;
 
 mod bytes;
 mod error;

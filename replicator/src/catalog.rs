@@ -103,8 +103,6 @@ pub enum Cursor {
     Pulled,
     /// By which program and charter the manifests were judged.
     JudgedBy,
-    /// When retention last went through.
-    Retained,
 }
 
 impl Cursor {
@@ -114,7 +112,6 @@ impl Cursor {
             Self::Sweep => "sweep",
             Self::Pulled => "pulled",
             Self::JudgedBy => "judged-by",
-            Self::Retained => "retained",
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::setup::{self, Options};
 use crate::source::Source;
+use crate::vault::Work;
 use jiff::Timestamp;
 use lifeboat_common::clock::Clock;
 use lifeboat_common::config::{ReplicatorConfig, SourceConfig};
@@ -69,7 +70,7 @@ pub async fn run(path: &Path, options: Options, clock: Arc<dyn Clock>) -> Report
 
 fn vault(config: &ReplicatorConfig, options: Options, clock: &dyn Clock) -> Result<String, String> {
     use crate::vault::VaultError;
-    match setup::open_vault(config, options, clock) {
+    match setup::open_vault(Work::Pull, config, options, clock) {
         Ok(vault) => {
             vault.reserve(0).map_err(|e| e.to_string())?;
             // A file that comes and goes shows what a mode does not: a read-only mount, a quota, a full disk.

@@ -10,6 +10,7 @@ pub mod catalog;
 pub mod check;
 pub mod daemon;
 pub mod replicate;
+pub mod retain;
 pub mod setup;
 pub mod source;
 pub mod status;

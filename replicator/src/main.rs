@@ -1,5 +1,7 @@
 //! `lifeboat-replicator`: the command line. Thin: reads arguments, calls the library, prints, chooses the exit code.
 
+mod commands;
+
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use futures::{StreamExt as _, stream};
@@ -84,6 +86,31 @@ enum Command {
     ///
     /// Reads the catalogue only, so it works while a pull runs. Exits with 3 when an alarm is open.
     Status,
+    /// Forget what the policy does not keep, and delete what nothing needs any more
+    ///
+    /// Keeps by the charter's policy, with the overrides of `retention` in the configuration: the first snapshot of each
+    /// day, week, month and year keeps its place whatever comes after it. A forgotten snapshot can be brought back with
+    /// `undo` for a week; then the packs that only it needs are deleted. An open anomaly, a clock that jumped or a policy
+    /// that keeps less stops it until a person agrees (exit code 3).
+    #[command(
+        after_help = "Examples:\n  lifeboat-replicator retain --dry-run\n  lifeboat-replicator retain --agree policy"
+    )]
+    Retain(commands::retain::Retain),
+    /// Keep a snapshot whatever the policy says
+    Hold {
+        #[command(flatten)]
+        one: commands::retain::One,
+        /// Why, for those who come after
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// Let go of a snapshot that is held
+    Unhold(commands::retain::One),
+    /// Bring back a snapshot that the retention forgot, before its packs are deleted
+    Undo(commands::retain::One),
+    /// Open alarms: list, show, resolve
+    #[command(subcommand)]
+    Alarm(commands::alarm::Command),
     /// Try everything that a pull needs: configuration, vault, each source, owner, charter and keys
     CheckConfig {
         #[command(flatten)]
@@ -156,6 +183,22 @@ async fn dispatch(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Pull { once: true, pull } => pull_once(cli, pull, clock).await,
         Command::Pull { pull, .. } | Command::Run { pull } => serve(cli, pull, clock).await,
         Command::Status => show_status(cli, &*clock),
+        Command::Retain(args) => {
+            let (document, text, exit) = commands::retain::retain(setup::load(&cli.config)?, args, &*clock)?;
+            print(cli, &document, &text)?;
+            Ok(exit)
+        }
+        Command::Hold { one, reason } => {
+            let done = commands::retain::hold(setup::load(&cli.config)?, one, Some(reason), &*clock)?;
+            say(&done)
+        }
+        Command::Unhold(one) => say(&commands::retain::hold(setup::load(&cli.config)?, one, None, &*clock)?),
+        Command::Undo(one) => say(&commands::retain::undo(setup::load(&cli.config)?, one, &*clock)?),
+        Command::Alarm(command) => {
+            let (document, text, exit) = commands::alarm::run(&setup::load(&cli.config)?, command, &*clock)?;
+            print(cli, &document, &text)?;
+            Ok(exit)
+        }
         Command::CheckConfig { pull } => {
             let report = check::run(&cli.config, pull.options(), clock).await;
             print(cli, &report, &report.text())?;
@@ -167,6 +210,11 @@ async fn dispatch(cli: &Cli) -> anyhow::Result<Exit> {
         }
         Command::RebuildCatalogue => rebuild_catalogue(cli, clock).await,
     }
+}
+
+fn say(text: &str) -> anyhow::Result<Exit> {
+    std::io::stdout().lock().write_all(text.as_bytes()).context("Cannot write to standard output")?;
+    Ok(Exit::Done)
 }
 
 fn print(cli: &Cli, document: &impl Serialize, text: &str) -> anyhow::Result<()> {

@@ -95,8 +95,8 @@ impl Replicator {
 
     /// Raises and ends the alarms of age, by the charters that the vault holds.
     fn look_at_age(&self, source: &Source) -> Result<(), PullError> {
-        let (files, _) = charters::held(&self.vault.folder(&source.cluster))?;
-        let (trusted, _) = charters::judge(&files, &[], &source.owner, &source.cluster);
+        let folder = self.vault.folder(&source.cluster);
+        let trusted = charters::trusted(&folder, &source.owner, &source.cluster)?;
         let (Some(first), Some(newest)) = (trusted.first(), trusted.last()) else { return Ok(()) };
         let (cluster, now) = (source.cluster.as_str(), self.clock.now());
         let rows = self.catalogue.snapshots(cluster)?;

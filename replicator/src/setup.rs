@@ -5,7 +5,7 @@ use crate::catalog::{CatalogError, Catalogue};
 use crate::replicate::Replicator;
 use crate::replicate::fetch::Patience;
 use crate::source::{Source, SourceError};
-use crate::vault::{self, Host, MinFree, Vault, VaultError, VaultOptions};
+use crate::vault::{self, Host, MinFree, Vault, VaultError, VaultOptions, Work};
 use lifeboat_common::clock::Clock;
 use lifeboat_common::config::{self, ConfigError, ReplicatorConfig};
 use lifeboat_common::progress::Mode;
@@ -76,19 +76,24 @@ pub fn load(path: &Path) -> Result<ReplicatorConfig, SetupError> {
     Ok(config)
 }
 
-pub(crate) fn open_vault(
+/// Opens the vault of a configuration for one kind of work.
+pub fn open_vault(
+    work: Work,
     config: &ReplicatorConfig,
     options: Options,
     clock: &dyn Clock,
 ) -> Result<Arc<Vault>, SetupError> {
-    Ok(Vault::open(VaultOptions {
-        root: vault::directory(&config.vault)?.to_owned(),
-        state: config.state.clone(),
-        host: Host::local(),
-        min_free: options.min_free,
-        disk: None,
-        now: clock.now(),
-    })?)
+    Ok(Vault::open_for(
+        work,
+        VaultOptions {
+            root: vault::directory(&config.vault)?.to_owned(),
+            state: config.state.clone(),
+            host: Host::local(),
+            min_free: options.min_free,
+            disk: None,
+            now: clock.now(),
+        },
+    )?)
 }
 
 /// Opens the vault and its catalogue.
@@ -98,7 +103,7 @@ pub fn open(
     clock: Arc<dyn Clock>,
     mode: Mode,
 ) -> Result<Replicator, SetupError> {
-    let vault = open_vault(config, options, &*clock)?;
+    let vault = open_vault(Work::Pull, config, options, &*clock)?;
     let catalogue = Arc::new(Catalogue::open(&vault.catalogue())?);
     let activity = Arc::new(Activity::new(mode));
     let (transfers, patience) = (config.transfers, Patience::default());
@@ -123,12 +128,21 @@ pub fn catalogue(config: &ReplicatorConfig) -> Result<Catalogue, SetupError> {
     Ok(Catalogue::open_read_only(&vault::catalogue_path(root, config.state.as_deref()))?)
 }
 
+/// The catalogue of a configuration, for a person's word about an alarm; all else in it is written by pulls.
+pub fn catalogue_for_alarms(config: &ReplicatorConfig) -> Result<Catalogue, SetupError> {
+    let root = vault::directory(&config.vault)?;
+    let path = vault::catalogue_path(root, config.state.as_deref());
+    // Never made here: that is for a pull.
+    drop(Catalogue::open_read_only(&path)?);
+    Ok(Catalogue::open(&path)?)
+}
+
 /// An empty catalogue in the place of the old one, damaged or not, and the vault that it is rebuilt from.
 pub fn new_catalogue(
     config: &ReplicatorConfig,
     clock: &dyn Clock,
 ) -> Result<(Catalogue, Arc<Vault>), SetupError> {
-    let vault = open_vault(config, Options::default(), clock)?;
+    let vault = open_vault(Work::Pull, config, Options::default(), clock)?;
     let path = vault.catalogue();
     Catalogue::remove(&path).map_err(|source| SetupError::Remove { path: path.clone(), source })?;
     Ok((Catalogue::open(&path)?, vault))

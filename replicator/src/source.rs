@@ -100,7 +100,8 @@ fn with_credentials(options: &S3Options) -> S3Options {
     options
 }
 
-fn receipt_key(cluster: &ClusterName, path: &Path) -> Result<SigningKey, SourceError> {
+/// Reads the key that signs receipts and tombstones of `cluster`.
+pub fn receipt_key(cluster: &ClusterName, path: &Path) -> Result<SigningKey, SourceError> {
     let found = credential(path);
     let fail = |source| SourceError::Key { cluster: cluster.clone(), source };
     if found != path {

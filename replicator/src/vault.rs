@@ -10,7 +10,7 @@ mod floor;
 mod folder;
 mod staging;
 
-pub use claim::{Host, SharedLock};
+pub use claim::{ExclusiveLock, Host, SharedLock};
 pub use error::VaultError;
 pub use floor::MinFree;
 pub use folder::{Folder, PendingPacks};
@@ -42,7 +42,7 @@ pub struct VaultOptions {
     pub now: jiff::Timestamp,
 }
 
-/// An opened vault: this process alone pulls into it.
+/// An opened vault: this process alone does its work there.
 #[derive(Debug)]
 pub struct Vault {
     root: PathBuf,
@@ -68,8 +68,29 @@ pub fn catalogue_path(root: &Path, state: Option<&Path>) -> PathBuf {
     state.map_or_else(|| root.join(OWN), Path::to_owned).join(CATALOGUE)
 }
 
+/// What a process is there for; one at a time does each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    Pull,
+    Retain,
+}
+
+impl Work {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Pull => "writer",
+            Self::Retain => "retain",
+        }
+    }
+}
+
 impl Vault {
+    /// Opens it for pulling.
     pub fn open(options: VaultOptions) -> Result<Arc<Self>, VaultError> {
+        Self::open_for(Work::Pull, options)
+    }
+
+    pub fn open_for(work: Work, options: VaultOptions) -> Result<Arc<Self>, VaultError> {
         let VaultOptions { root, state, host, min_free, disk, now } = options;
         let local =
             LocalDisk::open(&root).map_err(|source| VaultError::Open { path: root.clone(), source })?;
@@ -84,7 +105,7 @@ impl Vault {
             })?;
         }
         claim::claim(&root, &own, &host, now)?;
-        let writer = claim::only_writer(&root, &own)?;
+        let writer = claim::only_one(work.name(), &root, &own)?;
         Ok(Arc::new(Self {
             root,
             state,
@@ -116,6 +137,45 @@ impl Vault {
     /// Held while it matters that nothing is collected.
     pub fn lock_shared(&self) -> Result<SharedLock, VaultError> {
         claim::shared(&self.root.join(OWN))
+    }
+
+    /// Held while something is deleted.
+    pub fn lock_exclusive(&self) -> Result<ExclusiveLock, VaultError> {
+        claim::exclusive(&self.root.join(OWN))
+    }
+
+    /// A file of the vault's own that replaces the one before as a whole, such as what retention remembers.
+    pub fn replace_own(&self, name: &str, bytes: &[u8]) -> Result<(), VaultError> {
+        let path = self.state.join(name);
+        let fail = |source| VaultError::Io { action: "write", path: path.clone(), source };
+        let temporary = self.state.join(format!("{name}.new"));
+        std::fs::write(&temporary, bytes).map_err(fail)?;
+        std::fs::File::open(&temporary).and_then(|f| f.sync_all()).map_err(fail)?;
+        std::fs::rename(&temporary, &path).map_err(fail)?;
+        std::fs::File::open(&self.state).and_then(|f| f.sync_all()).map_err(fail)
+    }
+
+    /// Such a file, of at most `max` bytes; nothing when it is absent.
+    pub fn read_own(&self, name: &str, max: u64) -> Result<Option<Vec<u8>>, VaultError> {
+        let path = self.state.join(name);
+        let fail = |source| VaultError::Io { action: "read", path: path.clone(), source };
+        match std::fs::metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(fail(error)),
+            Ok(meta) if meta.len() > max => Err(VaultError::TooLarge { path, size: meta.len(), max }),
+            Ok(_) => std::fs::read(&path).map(Some).map_err(fail),
+        }
+    }
+
+    /// Removes such a file; that it is absent is fine.
+    pub fn remove_own(&self, name: &str) -> Result<(), VaultError> {
+        let path = self.state.join(name);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(VaultError::Io { action: "remove", path, source: error })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Promises room for `bytes`, or says that the disk is full.

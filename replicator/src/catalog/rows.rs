@@ -287,6 +287,39 @@ impl Catalogue {
         })
     }
 
+    /// Packs that no slot of `needed` (ascending) can need: none lies between the first and the last that does.
+    pub fn packs_without(&self, cluster: &str, needed: &[u64]) -> Result<Vec<HeldPack>> {
+        self.run("read", |c| {
+            let sql = "SELECT sha256, size, first_seq, last_seq FROM packs WHERE cluster = ?1";
+            let mut statement = c.prepare(sql)?;
+            let mut rows = statement.query([cluster])?;
+            let mut dead = Vec::new();
+            while let Some(row) = rows.next()? {
+                let (first, last) = (number(row, 2)?, number(row, 3)?);
+                let next = needed.get(needed.partition_point(|seq| *seq < first));
+                if next.is_none_or(|seq| *seq > last) {
+                    dead.push(HeldPack { sha256: Sha256(row.get(0)?), size: number(row, 1)? });
+                }
+            }
+            Ok(dead)
+        })
+    }
+
+    /// Packs that were deleted from the vault.
+    pub fn drop_packs(&self, cluster: &str, packs: &[Sha256]) -> Result<()> {
+        self.run("write", |c| {
+            let transaction = c.transaction()?;
+            {
+                let mut delete =
+                    transaction.prepare("DELETE FROM packs WHERE cluster = ?1 AND sha256 = ?2")?;
+                for sha256 in packs {
+                    delete.execute(params![cluster, &sha256.0[..]])?;
+                }
+            }
+            transaction.commit()
+        })
+    }
+
     pub fn totals(&self, cluster: &str) -> Result<Totals> {
         self.run("read", |c| {
             let count = |state: &str| {

@@ -115,6 +115,16 @@ fn set_aside(folder: &Folder) -> Result<Vec<CharterBytes>, VaultError> {
     Ok(files)
 }
 
+/// The charters in the vault that trace back to `owner`, ascending.
+pub fn trusted(
+    folder: &Folder,
+    owner: &VerifyKey,
+    cluster: &ClusterName,
+) -> Result<Vec<TrustedCharter>, VaultError> {
+    let (files, _) = held(folder)?;
+    Ok(judge(&files, &[], owner, cluster).0)
+}
+
 /// What the files say, and why it is not all of it.
 pub(super) fn judge(
     held: &[CharterBytes],

@@ -11,6 +11,7 @@ use super::snapshots::packs_of;
 use super::{Cycle, blocking};
 use crate::alarm::{AlarmKind, Finding, Stage};
 use crate::catalog::{Catalogue, CharterRow, Cursor, HeldPack, SnapshotRow, State};
+use crate::retain;
 use crate::source::Source;
 use crate::vault::Folder;
 use jiff::Timestamp;
@@ -37,6 +38,7 @@ pub(super) async fn run(cycle: &Cycle) -> Result<(), PullError> {
             tracing::info!(cluster, "The catalogue is behind the vault's files; rebuilding it");
             findings = Some(rebuild(&folder, &catalogue, &source)?);
         }
+        retain::take_over(&folder, &catalogue, &source.cluster)?;
         end_pending(&folder, &catalogue, cluster)?;
         Ok::<_, PullError>(findings)
     })
@@ -286,6 +288,16 @@ impl Rebuild<'_> {
         Ok(false)
     }
 
+    fn still_there(&self, packs: Vec<HeldPack>) -> Result<Vec<HeldPack>, PullError> {
+        let mut there = Vec::with_capacity(packs.len());
+        for pack in packs {
+            if self.folder.size(&layout::pack(&pack.sha256))?.is_some() {
+                there.push(pack);
+            }
+        }
+        Ok(there)
+    }
+
     /// The packs of a held snapshot, from the lists in the vault.
     fn packs(&self, manifest: &Manifest, findings: &mut Vec<Finding>) -> Result<Vec<HeldPack>, PullError> {
         let mut lists = BTreeMap::new();
@@ -298,7 +310,15 @@ impl Rebuild<'_> {
             }
         }
         match packs_of(manifest, &lists) {
-            Ok(packs) => Ok(packs.into_iter().map(|(sha256, size)| HeldPack { sha256, size }).collect()),
+            Ok(packs) => {
+                let mut packs: Vec<HeldPack> =
+                    packs.into_iter().map(|(sha256, size)| HeldPack { sha256, size }).collect();
+                if self.folder.size(&layout::tombstone(manifest.seq))?.is_some() {
+                    // What retention deleted is not held.
+                    packs = self.still_there(packs)?;
+                }
+                Ok(packs)
+            }
             Err(why) => {
                 findings.push(damaged(layout::manifest(manifest.seq), why, NEXT));
                 Ok(Vec::new())

@@ -1,6 +1,6 @@
 //! Who may write a vault: one host for good, one process at a time, and the lock between `pull` and `collect`.
 //!
-//! Owns `.lifeboat/{host,writer,lock}`. Knows nothing of what is in the vault.
+//! Owns `.lifeboat/{host,writer,retain,lock}`. Knows nothing of what is in the vault.
 
 use super::error::VaultError;
 use jiff::Timestamp;
@@ -98,9 +98,9 @@ fn lock_file(path: &Path) -> Result<File, VaultError> {
         .map_err(|source| VaultError::Io { action: "open the lock", path: path.into(), source })
 }
 
-/// Makes this process the only one that pulls into the vault, until the file is closed.
-pub(super) fn only_writer(vault: &Path, folder: &Path) -> Result<File, VaultError> {
-    let path = folder.join("writer");
+/// Makes this process the only one that does `work` (`writer` pulls, `retain` forgets), until the file is closed.
+pub(super) fn only_one(work: &str, vault: &Path, folder: &Path) -> Result<File, VaultError> {
+    let path = folder.join(work);
     let mut file = lock_file(&path)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
@@ -123,14 +123,26 @@ pub(super) fn only_writer(vault: &Path, folder: &Path) -> Result<File, VaultErro
 pub struct SharedLock(#[expect(dead_code, reason = "closing it gives the lock back")] File);
 
 pub(super) fn shared(folder: &Path) -> Result<SharedLock, VaultError> {
+    lock(folder, FlockOperation::LockShared).map(SharedLock)
+}
+
+/// The vault's lock for one process alone: nothing is committed while something is deleted.
+#[derive(Debug)]
+pub struct ExclusiveLock(#[expect(dead_code, reason = "closing it gives the lock back")] File);
+
+pub(super) fn exclusive(folder: &Path) -> Result<ExclusiveLock, VaultError> {
+    lock(folder, FlockOperation::LockExclusive).map(ExclusiveLock)
+}
+
+fn lock(folder: &Path, operation: FlockOperation) -> Result<File, VaultError> {
     let path = folder.join("lock");
     let file = lock_file(&path)?;
-    rustix::fs::flock(&file, FlockOperation::LockShared).map_err(|errno| VaultError::Io {
+    rustix::fs::flock(&file, operation).map_err(|errno| VaultError::Io {
         action: "lock",
         path,
         source: errno.into(),
     })?;
-    Ok(SharedLock(file))
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -148,11 +160,11 @@ mod tests {
         assert!(matches!(error, VaultError::Claimed { .. }), "{error}");
         assert!(error.to_string().contains("one (") && error.to_string().contains("two ("), "{error}");
 
-        let first = only_writer(path, path).unwrap();
-        let error = only_writer(path, path).unwrap_err().to_string();
+        let first = only_one("writer", path, path).unwrap();
+        let error = only_one("writer", path, path).unwrap_err().to_string();
         assert!(error.contains(&std::process::id().to_string()), "{error}");
         drop(first);
-        only_writer(path, path).unwrap();
+        only_one("writer", path, path).unwrap();
         let _both = (shared(path).unwrap(), shared(path).unwrap());
     }
 }

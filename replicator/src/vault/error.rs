@@ -10,7 +10,7 @@ pub enum VaultError {
     #[error("Cannot {action} {path}: {source}{next}", next = next_step(.source))]
     Io { action: &'static str, path: PathBuf, source: io::Error },
     #[error(
-        "The vault {path} is at work for another process (pid {pid}); wait for it, or stop it: one pull at a time writes a vault"
+        "The vault {path} is at work for another process (pid {pid}); wait for it, or stop it: one pull and one retain at a time work on a vault"
     )]
     Busy { path: PathBuf, pid: String },
     #[error(

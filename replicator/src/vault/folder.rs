@@ -1,9 +1,10 @@
 //! One cluster's folder in the vault. Owns the names in it; every write is whole, durable and never replaces.
 
-use super::{SharedLock, Staging, Vault, VaultError};
+use super::{ExclusiveLock, SharedLock, Staging, Vault, VaultError};
 use crate::replicate::commit::Complete;
 use crate::replicate::judge::Accepted;
 use crate::replicate::verify::{Content, Kind, Verified};
+use crate::retain::{Collectable, Forgettable};
 use jiff::Timestamp;
 use lifeboat_format::id::{ClusterName, Sha256};
 use lifeboat_format::{layout, limits};
@@ -15,6 +16,8 @@ use std::sync::atomic::Ordering;
 
 /// Where unfinished files lie; the local store leaves the folder out of its listings.
 const UNFINISHED: &str = ".tmp";
+/// Names of four million packs, 67 bytes each.
+const PENDING_MAX: u64 = 300 << 20;
 const PENDING_SCHEMA: &str = "lifeboat/pending/1";
 
 /// `pending/<seq>`: what a snapshot under way needs, for `collect` to spare.
@@ -61,6 +64,13 @@ impl Folder {
         let path = self.path(key);
         let stat = self.vault.disk.stat(&path).map_err(|e| self.vault.fail("look at", &path, e))?;
         Ok(stat.map(|s| s.size))
+    }
+
+    /// The time of a file, if it is there.
+    pub fn modified(&self, key: &str) -> Result<Option<Timestamp>, VaultError> {
+        let path = self.path(key);
+        let stat = self.vault.disk.stat(&path).map_err(|e| self.vault.fail("look at", &path, e))?;
+        Ok(stat.map(|s| s.modified))
     }
 
     /// Names directly in `folder` (such as [`layout::MANIFESTS`]), ascending.
@@ -195,6 +205,52 @@ impl Folder {
         self.vault.unsynced(&to);
         self.vault.unsynced(&from);
         self.settle()
+    }
+
+    /// Forgets a snapshot: only what was decided has the type for it.
+    pub fn keep_tombstone(
+        &self,
+        decided: &Forgettable,
+        bytes: &[u8],
+        now: Timestamp,
+    ) -> Result<(), VaultError> {
+        self.put(&layout::tombstone(decided.seq()), bytes, now).map(drop)
+    }
+
+    /// Takes a tombstone back, before anything was deleted by it.
+    pub fn remove_tombstone(&self, seq: u64, _lock: &ExclusiveLock) -> Result<(), VaultError> {
+        self.remove(&layout::tombstone(seq))
+    }
+
+    /// Slots that have a tombstone.
+    pub fn tombstones(&self) -> Result<Vec<u64>, VaultError> {
+        let names = self.names(layout::TOMBSTONES)?;
+        let seq = |n: &String| layout::parse_tombstone(&format!("{}{n}", layout::TOMBSTONES));
+        Ok(names.iter().filter_map(seq).collect())
+    }
+
+    /// What snapshots under way need, as named before they looked.
+    pub fn pending_packs(&self) -> Result<Vec<Sha256>, VaultError> {
+        let mut packs = Vec::new();
+        for name in self.names(layout::PENDING)? {
+            let key = format!("{}{name}", layout::PENDING);
+            if layout::parse_pending(&key).is_none() {
+                continue;
+            }
+            let Some((bytes, _)) = self.read(&key, PENDING_MAX)? else { continue };
+            let pending: PendingPacks = serde_json::from_slice(&bytes).map_err(|e| VaultError::Io {
+                action: "understand",
+                path: self.full_path(&key),
+                source: std::io::Error::other(e),
+            })?;
+            packs.extend(pending.packs);
+        }
+        Ok(packs)
+    }
+
+    /// Deletes a pack that nothing kept needs. `_lock` is held since the last look at what is under way.
+    pub fn collect(&self, pack: &Collectable, _lock: &ExclusiveLock) -> Result<(), VaultError> {
+        self.remove(&layout::pack(pack.sha256()))
     }
 
     pub fn keep_receipt(&self, seq: u64, bytes: &[u8], now: Timestamp) -> Result<(), VaultError> {

@@ -3,6 +3,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use lifeboat_common::clock::{Clock, ManualClock};
+use lifeboat_common::config::RetentionConfig;
 use lifeboat_common::progress::Mode;
 use lifeboat_common::store::{MemoryStore, SharedRead};
 use lifeboat_format::charter::{self, AgentKey, Charter, Epoch, Policy};
@@ -22,9 +23,10 @@ use lifeboat_replicator::alarm::AlarmKind;
 use lifeboat_replicator::catalog::Catalogue;
 use lifeboat_replicator::replicate::fetch::Patience;
 use lifeboat_replicator::replicate::{Outcome, Replicator};
+use lifeboat_replicator::retain::Retainer;
 use lifeboat_replicator::source::Source;
 use lifeboat_replicator::vault::disk::Disk;
-use lifeboat_replicator::vault::{Host, MinFree, Vault, VaultError, VaultOptions};
+use lifeboat_replicator::vault::{Host, MinFree, Vault, VaultError, VaultOptions, Work};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -280,6 +282,38 @@ impl Vaulted {
         outcome
     }
 
+    /// Runs `work` on the vault as `retain` does, beside the pulls.
+    pub fn retaining<T>(&self, primary: &Primary, work: impl FnOnce(&Retainer<'_>) -> T) -> T {
+        self.retaining_with(primary, &RetentionConfig::default(), work)
+    }
+
+    pub fn retaining_with<T>(
+        &self,
+        primary: &Primary,
+        overrides: &RetentionConfig,
+        work: impl FnOnce(&Retainer<'_>) -> T,
+    ) -> T {
+        let options = VaultOptions {
+            root: self.dir.path().to_owned(),
+            state: None,
+            host: host("one"),
+            min_free: MinFree::Bytes(0),
+            disk: None,
+            now: start(),
+        };
+        let vault = Vault::open_for(Work::Retain, options).unwrap();
+        let catalogue = Catalogue::open_read_only(&vault.catalogue()).unwrap();
+        let receipt_key = SigningKey::from_pem(&primary.receipt_pem).unwrap();
+        work(&Retainer {
+            folder: vault.folder(&primary.cluster),
+            catalogue: &catalogue,
+            cluster: &primary.cluster,
+            owner: &primary.owner.verify_key(),
+            receipt_key: &receipt_key,
+            overrides,
+        })
+    }
+
     pub fn held(&self, primary: &Primary) -> Vec<u64> {
         check(self.dir.path(), primary)
     }
@@ -318,7 +352,9 @@ pub fn check(root: &Path, primary: &Primary) -> Vec<u64> {
         for list in signed.manifest.lists() {
             assert_eq!(Sha256::of(&read(&layout::list(&list))), list);
         }
-        for set in &signed.manifest.packs {
+        // What retention forgot has its manifest and its lists, and maybe no packs.
+        let forgotten = folder.join(layout::tombstone(seq)).exists();
+        for set in signed.manifest.packs.iter().filter(|_| !forgotten) {
             let list = PackList::parse(&read(&layout::list(&set.list))).unwrap();
             for i in set.bitmap.iter() {
                 let pack = list.packs[i].sha256;
@@ -330,7 +366,7 @@ pub fn check(root: &Path, primary: &Primary) -> Vec<u64> {
                 assert_eq!(Sha256::of(&read(&layout::epoch(epoch.n, sealed))), *sealed);
             }
         }
-        if signed.manifest.coverage != Coverage::Checkpoint {
+        if signed.manifest.coverage != Coverage::Checkpoint && !forgotten {
             snapshots.push(seq);
         }
     }

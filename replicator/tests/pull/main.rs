@@ -9,4 +9,5 @@ mod disk;
 mod fixture;
 mod hostile;
 mod plain;
+mod retain;
 mod service;

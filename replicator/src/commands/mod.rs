@@ -1,0 +1,4 @@
+//! Commands that are more than a call: arguments, output, exit code. The work is in the library.
+
+pub(crate) mod alarm;
+pub(crate) mod retain;

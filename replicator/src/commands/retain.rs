@@ -1,0 +1,161 @@
+//! `retain`, `hold`, `unhold` and `undo`: retention in the vault, and what a person may say to it.
+
+use anyhow::Context as _;
+use lifeboat_common::clock::Clock;
+use lifeboat_common::config::{ReplicatorConfig, SourceConfig};
+use lifeboat_common::exit::{Exit, UsageError};
+use lifeboat_format::crypto::sign::SigningKey;
+use lifeboat_replicator::catalog::Catalogue;
+use lifeboat_replicator::retain::table::{Cluster, Document, SCHEMA};
+use lifeboat_replicator::retain::{Agreement, Hold, Retainer};
+use lifeboat_replicator::setup::{self, Options};
+use lifeboat_replicator::source;
+use lifeboat_replicator::vault::{Vault, Work};
+use std::sync::Arc;
+
+#[derive(clap::Args)]
+pub(crate) struct Retain {
+    /// Decide and print every snapshot with the reasons, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Go on although the policy keeps less than before, or although the clock jumped
+    #[arg(long, value_enum, value_name = "WHAT")]
+    agree: Vec<Agree>,
+    /// Only this cluster (may be repeated)
+    #[arg(long = "cluster", value_name = "NAME")]
+    clusters: Vec<String>,
+    /// One pass, which is what it does anyway
+    #[arg(long, hide = true)]
+    once: bool,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Agree {
+    Policy,
+    Clock,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct One {
+    /// The snapshot's number (see `lifeboat snapshots`)
+    seq: u64,
+    /// Of which cluster; may be left out where there is one
+    #[arg(long, value_name = "NAME")]
+    cluster: Option<String>,
+}
+
+/// What each of the commands works on.
+struct Opened {
+    config: ReplicatorConfig,
+    vault: Arc<Vault>,
+    catalogue: Catalogue,
+}
+
+fn open(config: ReplicatorConfig, clock: &dyn Clock) -> anyhow::Result<Opened> {
+    let catalogue = setup::catalogue(&config)?;
+    let vault = setup::open_vault(Work::Retain, &config, Options::default(), clock)?;
+    Ok(Opened { config, vault, catalogue })
+}
+
+fn with_retainer<T>(
+    opened: &Opened,
+    source: &SourceConfig,
+    work: impl FnOnce(&Retainer<'_>) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let receipt_key: SigningKey = source::receipt_key(&source.cluster, &source.receipt_key)?;
+    work(&Retainer {
+        folder: opened.vault.folder(&source.cluster),
+        catalogue: &opened.catalogue,
+        cluster: &source.cluster,
+        owner: &source.owner,
+        receipt_key: &receipt_key,
+        overrides: &source.retention,
+    })
+}
+
+/// The source that `cluster` names, or the only one.
+pub(crate) fn only<'a>(
+    config: &'a ReplicatorConfig,
+    cluster: Option<&str>,
+) -> anyhow::Result<&'a SourceConfig> {
+    let mut found = config.sources.iter().filter(|s| cluster.is_none_or(|name| s.cluster.as_str() == name));
+    match (found.next(), found.next()) {
+        (Some(source), None) => Ok(source),
+        (None, _) => {
+            let name = cluster.unwrap_or_default();
+            Err(UsageError::new(format!("The configuration has no [[source]] of cluster '{name}'")).into())
+        }
+        (Some(_), Some(_)) => {
+            Err(UsageError::new("The configuration has several clusters; say which with --cluster").into())
+        }
+    }
+}
+
+/// One pass over every cluster. Gives the document, its text, and the exit code: 3 where something stops forgetting.
+pub(crate) fn retain(
+    config: ReplicatorConfig,
+    args: &Retain,
+    clock: &dyn Clock,
+) -> anyhow::Result<(Document, String, Exit)> {
+    for name in &args.clusters {
+        only(&config, Some(name))?;
+    }
+    let opened = open(config, clock)?;
+    let (mut clusters, mut text, mut exit) = (Vec::new(), String::new(), Exit::Done);
+    let chosen = |s: &&SourceConfig| {
+        args.clusters.is_empty() || args.clusters.iter().any(|name| s.cluster.as_str() == name)
+    };
+    for source in opened.config.sources.iter().filter(chosen) {
+        let pass = with_retainer(&opened, source, |retainer| {
+            for agree in &args.agree {
+                retainer.agree(match agree {
+                    Agree::Policy => Agreement::Policy,
+                    Agree::Clock => Agreement::Clock,
+                })?;
+            }
+            let now = clock.now();
+            Ok(if args.dry_run { retainer.preview(now)? } else { retainer.run(now)? })
+        })
+        .with_context(|| format!("Retention of cluster {}", source.cluster))?;
+        let cluster = Cluster::new(&source.cluster, &pass);
+        text.push_str(&cluster.text(args.dry_run));
+        if !cluster.stopped.is_empty() {
+            exit = Exit::Partial;
+        }
+        clusters.push(cluster);
+    }
+    Ok((Document { schema: SCHEMA, dry_run: args.dry_run, clusters }, text, exit))
+}
+
+pub(crate) fn hold(
+    config: ReplicatorConfig,
+    one: &One,
+    reason: Option<&str>,
+    clock: &dyn Clock,
+) -> anyhow::Result<String> {
+    let opened = open(config, clock)?;
+    let source = only(&opened.config, one.cluster.as_deref())?;
+    let hold = reason.map(|reason| Hold { since: clock.now(), reason: reason.to_owned() });
+    let held = hold.is_some();
+    let before = with_retainer(&opened, source, |retainer| Ok(retainer.hold(one.seq, hold)?))?;
+    let (seq, cluster) = (one.seq, &source.cluster);
+    Ok(match (held, before) {
+        (true, None) => format!("Snapshot {seq} of {cluster} is held: no retention forgets it\n"),
+        (true, Some(_)) => format!("Snapshot {seq} of {cluster} was held already; the reason is replaced\n"),
+        (false, Some(hold)) => {
+            format!(
+                "Snapshot {seq} of {cluster} is no longer held (since {:.0}: {})\n",
+                hold.since, hold.reason
+            )
+        }
+        (false, None) => format!("Snapshot {seq} of {cluster} was not held\n"),
+    })
+}
+
+pub(crate) fn undo(config: ReplicatorConfig, one: &One, clock: &dyn Clock) -> anyhow::Result<String> {
+    let opened = open(config, clock)?;
+    let source = only(&opened.config, one.cluster.as_deref())?;
+    with_retainer(&opened, source, |retainer| Ok(retainer.undo(one.seq, clock.now())?))?;
+    let (seq, cluster) = (one.seq, &source.cluster);
+    Ok(format!("Snapshot {seq} of {cluster} is kept again; hold it, or the next pass forgets it once more\n"))
+}
