@@ -3,6 +3,7 @@
 
 use crate::activity::Activity;
 use crate::replicate::{Outcome, Replicator};
+use crate::retain;
 use crate::setup::{self, SetupError};
 use crate::source::Source;
 use crate::status::duration;
@@ -42,8 +43,16 @@ fn plan(config: &ReplicatorConfig, sources: Vec<Arc<Source>>) -> Arc<Plan> {
     Arc::new(Plan { sources, every: Duration::from_secs(config.poll_seconds) })
 }
 
+/// Whether the service only pulls, or does everything, as small installations want it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Does {
+    Pull,
+    Everything,
+}
+
 /// Runs until SIGTERM or SIGINT. SIGHUP reads `path` again.
 pub async fn run(
+    does: Does,
     path: PathBuf,
     config: ReplicatorConfig,
     replicator: Replicator,
@@ -58,6 +67,8 @@ pub async fn run(
     start(&replicator, &plans, &mut tasks, &mut running);
     let activity = Arc::clone(&replicator.activity);
     let watchdog = tokio::spawn(watch_over(Arc::clone(&activity)));
+    let retention = (does == Does::Everything)
+        .then(|| tokio::spawn(retain::daily(path.clone(), Arc::clone(&replicator.clock))));
     notify(&[NotifyState::Ready, NotifyState::Status("pulling")]);
     tracing::info!(sources = running.len(), "Ready");
     let result = loop {
@@ -85,6 +96,9 @@ pub async fn run(
     notify(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
     tracing::info!("Stopping; the next start goes on from here");
     watchdog.abort();
+    if let Some(retention) = retention {
+        retention.abort();
+    }
     // A pull that is cut short is as good as one that crashed: nothing half is ever visible.
     tasks.shutdown().await;
     result

@@ -11,6 +11,7 @@ use lifeboat_common::exit::{Exit, told_once};
 use lifeboat_common::progress::Mode;
 use lifeboat_common::telemetry::{self, Base, LogArgs, LogFormat};
 use lifeboat_replicator::catalog::Catalogue;
+use lifeboat_replicator::daemon::Does;
 use lifeboat_replicator::replicate::{Outcome, Replicator, recover};
 use lifeboat_replicator::setup::{self, Options, SetupError};
 use lifeboat_replicator::source::Source;
@@ -75,6 +76,8 @@ enum Command {
         pull: PullArgs,
     },
     /// Run as a service: everything that this version does, by the schedule of the configuration
+    ///
+    /// Pulls every source, and once a day forgets what the policy does not keep.
     ///
     /// Meant for systemd (Type=notify): says when it is ready and what it does, feeds the watchdog while something moves
     /// or nothing is due, stops within seconds on SIGTERM, reads the configuration again on SIGHUP.
@@ -181,7 +184,8 @@ async fn dispatch(cli: &Cli) -> anyhow::Result<Exit> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     match &cli.command {
         Command::Pull { once: true, pull } => pull_once(cli, pull, clock).await,
-        Command::Pull { pull, .. } | Command::Run { pull } => serve(cli, pull, clock).await,
+        Command::Pull { pull, .. } => serve(Does::Pull, cli, pull, clock).await,
+        Command::Run { pull } => serve(Does::Everything, cli, pull, clock).await,
         Command::Status => show_status(cli, &*clock),
         Command::Retain(args) => {
             let (document, text, exit) = commands::retain::retain(setup::load(&cli.config)?, args, &*clock)?;
@@ -343,12 +347,12 @@ impl SourceSummary {
     }
 }
 
-async fn serve(cli: &Cli, pull: &PullArgs, clock: Arc<dyn Clock>) -> anyhow::Result<Exit> {
+async fn serve(does: Does, cli: &Cli, pull: &PullArgs, clock: Arc<dyn Clock>) -> anyhow::Result<Exit> {
     let mode = if cli.json { Mode::Events } else { Mode::Lines };
     // Read once: a file that changes meanwhile must not leave the daemon with two opinions of what is in force.
     let config = setup::load(&cli.config)?;
     let (replicator, sources) = open(cli, &config, pull, clock, mode).await?;
-    daemon::run(cli.config.clone(), config, replicator, sources).await?;
+    daemon::run(does, cli.config.clone(), config, replicator, sources).await?;
     Ok(Exit::Done)
 }
 

@@ -4,6 +4,7 @@
 //! it: `pull` takes over what is found here. Knows no source.
 
 mod collect;
+mod daily;
 mod memory;
 mod policy;
 pub mod table;
@@ -25,6 +26,7 @@ use lifeboat_format::{layout, limits};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use collect::{Collectable, take_over};
+pub use daily::daily;
 pub use memory::{Agreement, Hold, Memory};
 pub use policy::{InForce, PolicyError};
 

@@ -296,3 +296,38 @@ fn figures() {
         println!("{what}, directory to directory: {:?}, {peak}", began.elapsed());
     }
 }
+
+#[test]
+fn the_service_forgets_by_the_policy_and_a_person_can_say_otherwise() {
+    let primary = Primary::recent("prod", 12);
+    let site = Site::new(&primary);
+    let good = std::fs::read_to_string(&site.config).unwrap();
+    let policy = "[source.retention]\nwithin_hours = 0\nlast = 2\ndaily = 3\nweekly = 0\nmonthly = 0\nyearly = 0\n\
+                  floor_hours = 0\nscope_days = 0\nmax_percent = 100\n";
+    std::fs::write(&site.config, format!("{good}{policy}")).unwrap();
+    assert_eq!(code(&site.run(&["pull", "--once"])), 0);
+    let table = site.run(&["retain", "--dry-run"]);
+    assert_eq!(code(&table), 0, "{}", text(&table.stderr));
+    let shown = text(&table.stdout);
+    assert!(shown.contains("keep: minimum, last") && shown.contains("forget"), "{shown}");
+    assert!(!site.path("vault/prod/tombstones").exists(), "a dry run changes nothing");
+    let held = site.run(&["hold", "3", "--reason", "a court asked"]);
+    assert_eq!(code(&held), 0, "{}", text(&held.stderr));
+
+    let mut child = site.command(&["run"]).stderr(Stdio::null()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let tombstones = || std::fs::read_dir(site.path("vault/prod/tombstones")).map_or(0, Iterator::count);
+    while tombstones() < 6 {
+        assert!(Instant::now() < deadline, "{} tombstones", tombstones());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    signal(&child, "-TERM");
+    assert_eq!(ended(&mut child, Duration::from_secs(20)), 0);
+    assert!(!site.path(&format!("vault/prod/{}", layout::tombstone(3))).exists(), "it is held");
+    assert_eq!(code(&site.run(&["undo", "5"])), 0);
+    let again = site.run(&["undo", "5"]);
+    assert_eq!(code(&again), 1);
+    assert!(text(&again.stderr).contains("is not forgotten"), "{}", text(&again.stderr));
+    assert_eq!(code(&site.run(&["alarm", "list"])), 0);
+    assert_eq!(code(&site.run(&["alarm", "show", "zz"])), 2);
+}
