@@ -57,6 +57,12 @@ fn encode(wire: &Wire) -> Vec<u8> {
 }
 
 impl Envelope {
+    /// What was signed, whoever signed it.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
     /// Parses `bytes`, refused unless they are the one encoding of an envelope of this type.
     pub fn parse(
         what: &'static str,

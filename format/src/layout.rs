@@ -65,6 +65,11 @@ pub fn receipt(seq: u64) -> String {
 }
 
 #[must_use]
+pub fn audit(n: u64) -> String {
+    format!("{AUDIT}{n:016}.json")
+}
+
+#[must_use]
 pub fn tombstone(seq: u64) -> String {
     format!("{TOMBSTONES}{seq:016}.json")
 }
@@ -103,6 +108,12 @@ pub fn parse_forgotten(key: &str) -> Option<(u64, Sha256)> {
 #[must_use]
 pub fn parse_receipt(key: &str) -> Option<u64> {
     parse_seq(key.strip_prefix(RECEIPTS)?.strip_suffix(".json")?)
+}
+
+/// `audit/<n>.json` → n.
+#[must_use]
+pub fn parse_audit(key: &str) -> Option<u64> {
+    parse_seq(key.strip_prefix(AUDIT)?.strip_suffix(".json")?)
 }
 
 /// `tombstones/<seq>.json` → seq.

@@ -3,6 +3,7 @@
 //! Pure: no I/O, no clock, no async. Every parser here is bounded by [`limits`], never panics on any input,
 //! and has a fuzz target.
 
+pub mod audit;
 pub mod body;
 pub mod chain;
 pub mod charter;

@@ -4,6 +4,8 @@
 pub const CHARTER_MAX: u64 = 1 << 20;
 /// A manifest file, bytes.
 pub const MANIFEST_MAX: u64 = 16 << 20;
+/// A record of a vault's audit log.
+pub const AUDIT_MAX: u64 = 4 << 20;
 /// A receipt or marker file, bytes.
 pub const RECEIPT_MAX: u64 = 64 << 10;
 /// A sealed epoch file, bytes.

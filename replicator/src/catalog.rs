@@ -22,7 +22,8 @@ CREATE TABLE snapshots (
   cluster TEXT NOT NULL, seq INTEGER NOT NULL, id TEXT NOT NULL, sha256 TEXT NOT NULL, prev TEXT, signer TEXT NOT NULL,
   charter INTEGER NOT NULL, coverage TEXT NOT NULL, result TEXT NOT NULL, origin TEXT NOT NULL, claimed TEXT NOT NULL,
   first_seen TEXT NOT NULL, verified TEXT, state TEXT NOT NULL, packs INTEGER NOT NULL, bytes INTEGER NOT NULL,
-  plain_bytes INTEGER NOT NULL, scopes BLOB NOT NULL, ttl_hours INTEGER, forgotten TEXT, PRIMARY KEY (cluster, seq)) STRICT;
+  plain_bytes INTEGER NOT NULL, scopes BLOB NOT NULL, ttl_hours INTEGER, forgotten TEXT,
+  audited INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (cluster, seq)) STRICT;
 ";
 
 /// Alarms that a person resolved although their cause stays: not raised again while they say the same.

@@ -6,6 +6,7 @@
 pub mod activity;
 pub mod age;
 pub mod alarm;
+pub mod audit;
 pub mod catalog;
 pub mod check;
 pub mod daemon;

@@ -114,6 +114,9 @@ enum Command {
     /// Open alarms: list, show, resolve
     #[command(subcommand)]
     Alarm(commands::alarm::Command),
+    /// The audit log in the vault: every acceptance, refusal, decision, deletion and word of a person
+    #[command(subcommand)]
+    Audit(commands::audit::Command),
     /// Try everything that a pull needs: configuration, vault, each source, owner, charter and keys
     CheckConfig {
         #[command(flatten)]
@@ -198,6 +201,11 @@ async fn dispatch(cli: &Cli) -> anyhow::Result<Exit> {
         }
         Command::Unhold(one) => say(&commands::retain::hold(setup::load(&cli.config)?, one, None, &*clock)?),
         Command::Undo(one) => say(&commands::retain::undo(setup::load(&cli.config)?, one, &*clock)?),
+        Command::Audit(command) => {
+            let (document, text, exit) = commands::audit::run(&setup::load(&cli.config)?, command, &*clock)?;
+            print(cli, &document, &text)?;
+            Ok(exit)
+        }
         Command::Alarm(command) => {
             let (document, text, exit) = commands::alarm::run(&setup::load(&cli.config)?, command, &*clock)?;
             print(cli, &document, &text)?;

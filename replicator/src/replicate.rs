@@ -19,6 +19,7 @@ pub mod verify;
 use crate::activity::Activity;
 use crate::age;
 use crate::alarm::{Alarm, AlarmKind, Finding, Stage};
+use crate::audit;
 use crate::catalog::{CatalogError, Catalogue, Cursor};
 use crate::source::Source;
 use crate::vault::{Folder, Vault};
@@ -76,6 +77,7 @@ impl Replicator {
     pub async fn pull(&self, source: &Arc<Source>) -> Outcome {
         let mut outcome = Outcome { cluster: source.cluster.to_string(), ..Outcome::default() };
         self.activity.busy(&outcome.cluster, "pulling");
+        let before = audit::Before::new(&self.catalogue, source.cluster.as_str());
         let result = match self.begin(source).await {
             Ok(cycle) => {
                 let pulled = self.stages(&cycle, &mut outcome).await;
@@ -85,7 +87,8 @@ impl Replicator {
         };
         // Also when the source could not be asked: that is when backups grow old.
         let aged = self.look_at_age(source);
-        outcome.error = result.and(aged).err();
+        let written = before.map_err(PullError::from).and_then(|before| self.write_down(source, &before));
+        outcome.error = result.and(aged).and(written).err();
         let cluster = outcome.cluster.as_str();
         outcome.alarms = self.catalogue.alarms(cluster).unwrap_or_default();
         outcome.pending = self.catalogue.totals(cluster).map(|t| t.pending).unwrap_or_default();
@@ -109,6 +112,15 @@ impl Replicator {
         }
         self.catalogue.settle_alarms(cluster, Stage::Age, &findings)?;
         Ok(())
+    }
+
+    /// Adds what this pull did to the audit log.
+    fn write_down(&self, source: &Source, before: &audit::Before) -> Result<(), PullError> {
+        let cluster = source.cluster.as_str();
+        let (events, accepted) = before.events(&self.catalogue, cluster)?;
+        let folder = self.vault.folder(&source.cluster);
+        audit::append(&folder, &source.cluster, &source.receipt_key, "pull", events, self.clock.now())?;
+        Ok(self.catalogue.set_audited(cluster, &accepted)?)
     }
 
     async fn begin(&self, source: &Arc<Source>) -> Result<Cycle, PullError> {

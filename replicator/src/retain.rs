@@ -9,11 +9,13 @@ mod memory;
 mod policy;
 pub mod table;
 
+use crate::audit;
 use crate::catalog::{CatalogError, Catalogue, SnapshotRow, State};
 use crate::replicate::charters;
 use crate::vault::{Folder, VaultError};
 use jiff::{SignedDuration, Timestamp};
 use lifeboat_common::config::RetentionConfig;
+use lifeboat_format::audit::Event;
 use lifeboat_format::charter::TrustedCharter;
 use lifeboat_format::crypto::sign::{SigningKey, VerifyKey};
 use lifeboat_format::id::{ClusterName, Sha256};
@@ -121,6 +123,12 @@ impl Retainer<'_> {
             pass.forgotten.push(decided.seq);
         }
         (pass.collected_packs, pass.collected_bytes) = collect::run(self, &tombstones, now)?;
+        let mut events: Vec<Event> = pass.forgotten.iter().map(|seq| forgotten(*seq)).collect();
+        if pass.collected_packs > 0 {
+            let what = format!("{} packs, {} bytes", pass.collected_packs, pass.collected_bytes);
+            events.push(Event::new("packs-deleted", self.cluster.as_str(), what));
+        }
+        self.write_down("retain", events, now)?;
         Ok(pass)
     }
 
@@ -208,12 +216,15 @@ impl Retainer<'_> {
             return Err(cannot("its time of grace is over and its packs may be gone"));
         }
         self.folder.remove_tombstone(seq, &lock)?;
+        drop(lock);
+        let event = Event::new("forgetting-undone", layout::manifest(seq), "by a person");
+        self.write_down("operator", vec![event], now)?;
         tracing::info!(cluster = %self.cluster, seq, "Forgetting was undone");
         Ok(())
     }
 
     /// Holds a snapshot, or lets it go (`hold` none). Gives back what was before.
-    pub fn hold(&self, seq: u64, hold: Option<Hold>) -> Result<Option<Hold>, RetainError> {
+    pub fn hold(&self, seq: u64, hold: Option<Hold>, now: Timestamp) -> Result<Option<Hold>, RetainError> {
         // The file says it, not the catalogue: forgetting may just have been undone.
         let forgotten = self.folder.size(&layout::tombstone(seq))?.is_some();
         let known = self.chain()?.iter().any(|r| r.seq == seq) && !forgotten;
@@ -221,20 +232,39 @@ impl Retainer<'_> {
             return Err(RetainError::NoSnapshot { cluster: self.cluster.clone(), seq });
         }
         let mut memory = Memory::load(self.folder.vault(), self.cluster)?;
+        let event = match &hold {
+            Some(hold) => Event::new("held", layout::manifest(seq), hold.reason.clone()),
+            None => Event::new("hold-ended", layout::manifest(seq), "by a person"),
+        };
         let before = memory.hold(seq, hold);
         memory.save(self.folder.vault(), self.cluster)?;
+        self.write_down("operator", vec![event], now)?;
         Ok(before)
     }
 
     /// A person agrees to the policy in force, or to the clock.
-    pub fn agree(&self, what: Agreement) -> Result<(), RetainError> {
+    pub fn agree(&self, what: Agreement, now: Timestamp) -> Result<(), RetainError> {
         let charters = self.charters()?;
         let newest = charters.last().ok_or_else(|| self.no_charter())?.charter();
         let in_force = InForce::new(&newest.policy.retention.vault, self.overrides)?;
         let mut memory = Memory::load(self.folder.vault(), self.cluster)?;
         memory.agree(what, &in_force);
-        Ok(memory.save(self.folder.vault(), self.cluster)?)
+        memory.save(self.folder.vault(), self.cluster)?;
+        let why = match what {
+            Agreement::Policy => format!("{:?}, floors {:?}", in_force.policy.keep, in_force.policy.floors),
+            Agreement::Clock => now.to_string(),
+        };
+        let subject = if what == Agreement::Policy { "policy" } else { "clock" };
+        self.write_down("operator", vec![Event::new("agreed", subject, why)], now)
     }
+
+    fn write_down(&self, unit: &str, events: Vec<Event>, now: Timestamp) -> Result<(), RetainError> {
+        Ok(audit::append(&self.folder, self.cluster, self.receipt_key, unit, events, now)?)
+    }
+}
+
+fn forgotten(seq: u64) -> Event {
+    Event::new("snapshot-forgotten", layout::manifest(seq), "by the retention")
 }
 
 struct Look {

@@ -73,6 +73,8 @@ pub fn catalogue_path(root: &Path, state: Option<&Path>) -> PathBuf {
 pub enum Work {
     Pull,
     Retain,
+    /// A person's word.
+    Operator,
 }
 
 impl Work {
@@ -80,6 +82,7 @@ impl Work {
         match self {
             Self::Pull => "writer",
             Self::Retain => "retain",
+            Self::Operator => "operator",
         }
     }
 }

@@ -250,6 +250,27 @@ impl Catalogue {
         })
     }
 
+    /// Whole snapshots that no record of the audit log tells of yet, ascending.
+    pub fn unaudited(&self, cluster: &str) -> Result<Vec<SnapshotRow>> {
+        self.run("read", |c| {
+            let sql = format!(
+                "SELECT {COLUMNS} FROM snapshots WHERE cluster = ?1 AND state = 'held' AND audited = 0 ORDER BY seq"
+            );
+            c.prepare(&sql)?.query_map([cluster], SnapshotRow::read)?.collect()
+        })
+    }
+
+    pub fn set_audited(&self, cluster: &str, seqs: &[u64]) -> Result<()> {
+        self.run("write", |c| {
+            let transaction = c.transaction()?;
+            for seq in seqs {
+                let sql = "UPDATE snapshots SET audited = 1 WHERE cluster = ?1 AND seq = ?2";
+                transaction.execute(sql, params![cluster, signed(*seq)])?;
+            }
+            transaction.commit()
+        })
+    }
+
     pub fn charters(&self, cluster: &str) -> Result<Vec<CharterRow>> {
         self.run("read", |c| {
             let sql = "SELECT n, sha256, first_seen FROM charters WHERE cluster = ?1 ORDER BY n";
@@ -335,7 +356,12 @@ impl Catalogue {
 }
 
 fn put_snapshot(c: &rusqlite::Connection, cluster: &str, s: &SnapshotRow) -> rusqlite::Result<()> {
-    let sql = "INSERT OR REPLACE INTO snapshots VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
+    let sql = format!(
+        "INSERT INTO snapshots (cluster, {COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15,
+           ?16, ?17, ?18, ?19, ?20)
+         ON CONFLICT DO UPDATE SET ({COLUMNS}) = (?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
+           ?19, ?20)"
+    );
     let values = params![
         cluster,
         signed(s.seq),
@@ -358,5 +384,5 @@ fn put_snapshot(c: &rusqlite::Connection, cluster: &str, s: &SnapshotRow) -> rus
         s.ttl_hours,
         s.forgotten.map(|t| t.to_string()),
     ];
-    c.execute(sql, values).map(drop)
+    c.execute(&sql, values).map(drop)
 }

@@ -4,11 +4,14 @@ use super::retain::only;
 use lifeboat_common::clock::Clock;
 use lifeboat_common::config::ReplicatorConfig;
 use lifeboat_common::exit::{Exit, UsageError};
+use lifeboat_format::audit::Event;
 use lifeboat_format::id::Sha256;
 use lifeboat_replicator::alarm::Alarm;
 use lifeboat_replicator::catalog::Catalogue;
-use lifeboat_replicator::setup;
+use lifeboat_replicator::setup::{self, Options};
 use lifeboat_replicator::status::plain;
+use lifeboat_replicator::vault::Work;
+use lifeboat_replicator::{audit, source};
 use serde::Serialize;
 use std::fmt::Write as _;
 
@@ -115,6 +118,13 @@ pub(crate) fn run(
             let n = find(alarms, name)?;
             let source = only(config, Some(&n.cluster))?;
             let catalogue = setup::catalogue_for_alarms(config)?;
+            let vault = setup::open_vault(Work::Operator, config, Options::default(), clock)?;
+            let key = source::receipt_key(&source.cluster, &source.receipt_key)?;
+            let why = format!("{}: {note}", n.alarm.kind.name());
+            let event = Event::new("alarm-resolved", n.alarm.what.clone(), why);
+            // Written down first: what is not in the log did not happen.
+            let folder = vault.folder(&source.cluster);
+            audit::append(&folder, &source.cluster, &key, "operator", vec![event], clock.now())?;
             catalogue.resolve(source.cluster.as_str(), &n.alarm, note, clock.now())?;
             let text =
                 format!("Resolved: {} of {}: {}\n", n.alarm.kind.name(), n.cluster, plain(&n.alarm.what));

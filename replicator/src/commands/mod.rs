@@ -1,4 +1,5 @@
 //! Commands that are more than a call: arguments, output, exit code. The work is in the library.
 
 pub(crate) mod alarm;
+pub(crate) mod audit;
 pub(crate) mod retain;

@@ -107,13 +107,14 @@ pub(crate) fn retain(
     };
     for source in opened.config.sources.iter().filter(chosen) {
         let pass = with_retainer(&opened, source, |retainer| {
+            let now = clock.now();
             for agree in &args.agree {
-                retainer.agree(match agree {
+                let what = match agree {
                     Agree::Policy => Agreement::Policy,
                     Agree::Clock => Agreement::Clock,
-                })?;
+                };
+                retainer.agree(what, now)?;
             }
-            let now = clock.now();
             Ok(if args.dry_run { retainer.preview(now)? } else { retainer.run(now)? })
         })
         .with_context(|| format!("Retention of cluster {}", source.cluster))?;
@@ -137,7 +138,7 @@ pub(crate) fn hold(
     let source = only(&opened.config, one.cluster.as_deref())?;
     let hold = reason.map(|reason| Hold { since: clock.now(), reason: reason.to_owned() });
     let held = hold.is_some();
-    let before = with_retainer(&opened, source, |retainer| Ok(retainer.hold(one.seq, hold)?))?;
+    let before = with_retainer(&opened, source, |retainer| Ok(retainer.hold(one.seq, hold, clock.now())?))?;
     let (seq, cluster) = (one.seq, &source.cluster);
     Ok(match (held, before) {
         (true, None) => format!("Snapshot {seq} of {cluster} is held: no retention forgets it\n"),

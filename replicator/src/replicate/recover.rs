@@ -252,6 +252,10 @@ impl Rebuild<'_> {
                 }
             }
             self.catalogue.hold(cluster, &row, &packs)?;
+            if !without.iter().any(|w: &SnapshotRow| w.seq == row.seq) {
+                // Its receipt was written, so the pull that took it over came to its end.
+                self.catalogue.set_audited(cluster, &[row.seq])?;
+            }
         }
         let mut newest = chain.newest();
         for row in without {

@@ -222,6 +222,17 @@ impl Folder {
         self.remove(&layout::tombstone(seq))
     }
 
+    /// Adds a record to the audit log; false when another has its number.
+    pub fn keep_audit(&self, n: u64, bytes: &[u8], now: Timestamp) -> Result<bool, VaultError> {
+        self.put(&layout::audit(n), bytes, now)
+    }
+
+    /// Numbers of the audit log's records, ascending.
+    pub fn audit_records(&self) -> Result<Vec<u64>, VaultError> {
+        let names = self.names(layout::AUDIT)?;
+        Ok(names.iter().filter_map(|n| layout::parse_audit(&format!("{}{n}", layout::AUDIT))).collect())
+    }
+
     /// Slots that have a tombstone.
     pub fn tombstones(&self) -> Result<Vec<u64>, VaultError> {
         let names = self.names(layout::TOMBSTONES)?;

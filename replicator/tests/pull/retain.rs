@@ -5,8 +5,10 @@ use crate::fixture::*;
 use jiff::SignedDuration;
 use lifeboat_common::clock::Clock as _;
 use lifeboat_common::config::RetentionConfig;
+use lifeboat_format::crypto::sign::SigningKey;
 use lifeboat_format::layout;
 use lifeboat_replicator::alarm::AlarmKind;
+use lifeboat_replicator::audit;
 use lifeboat_replicator::catalog::State;
 use lifeboat_replicator::replicate::recover;
 use lifeboat_replicator::retain::{Agreement, Hold, Pass, RetainError};
@@ -74,7 +76,7 @@ async fn what_is_forgotten_can_be_brought_back_for_a_week_and_then_goes() {
     assert!(matches!(error, RetainError::CannotUndo { seq: 9, .. }));
     assert_eq!(vaulted.held(&primary), [1, 5, 9, 10]);
     let hold = Hold { since: primary.clock.now(), reason: "a court asked".to_owned() };
-    vaulted.retaining(&primary, |r| r.hold(5, Some(hold)).unwrap());
+    vaulted.retaining(&primary, |r| r.hold(5, Some(hold), primary.clock.now()).unwrap());
 
     primary.pass(SignedDuration::from_hours(24 * 7 - 1));
     let pass = run(&vaulted, &primary, &tight());
@@ -106,7 +108,7 @@ async fn alarms_weaker_policies_and_clocks_stop_it_until_a_person_agrees() {
     let stopped = run(&vaulted, &primary, &tight());
     assert!(stopped.forgotten.is_empty());
     assert!(stopped.restraints[0].to_string().contains("daily 30 → 2"), "{:?}", stopped.restraints);
-    vaulted.retaining_with(&primary, &tight(), |r| r.agree(Agreement::Policy).unwrap());
+    vaulted.retaining_with(&primary, &tight(), |r| r.agree(Agreement::Policy, primary.clock.now()).unwrap());
 
     primary.store.put("manifests/junk", "x");
     let alarmed = vaulted.pull(&primary).await;
@@ -120,7 +122,7 @@ async fn alarms_weaker_policies_and_clocks_stop_it_until_a_person_agrees() {
     primary.pass(SignedDuration::from_hours(24 * 30));
     let late = run(&vaulted, &primary, &tight());
     assert!(late.restraints[0].to_string().contains("30 days ago"), "{:?}", late.restraints);
-    vaulted.retaining_with(&primary, &tight(), |r| r.agree(Agreement::Clock).unwrap());
+    vaulted.retaining_with(&primary, &tight(), |r| r.agree(Agreement::Clock, primary.clock.now()).unwrap());
     assert_eq!(run(&vaulted, &primary, &tight()).forgotten.len(), 7);
 }
 
@@ -161,4 +163,45 @@ async fn a_tombstone_that_nobody_signed_deletes_nothing() {
     assert_eq!((pass.collected_packs, packs(vaulted.dir.path())), (0, 11));
     let seqs: Vec<u64> = pass.decisions.iter().map(|(row, _)| row.seq).collect();
     assert!(seqs.contains(&4), "it is still decided on");
+}
+
+#[tokio::test]
+async fn the_audit_log_tells_it_all_and_shows_what_was_done_to_it() {
+    let (mut primary, vaulted) = ten_days().await;
+    run(&vaulted, &primary, &tight());
+    primary.store.put("manifests/junk", "x");
+    vaulted.pull(&primary).await;
+    primary.snapshot(1);
+    vaulted.pull(&primary).await;
+    let key = SigningKey::from_pem(&primary.receipt_pem).unwrap().verify_key();
+    let folder = vaulted.replicator.vault.folder(&primary.cluster);
+    let look = || audit::check(&folder, &primary.cluster, &[key]).unwrap();
+    let whole = look();
+    assert_eq!(whole.problems, [] as [String; 0]);
+    let told: Vec<String> =
+        whole.records.iter().flat_map(|r| &r.events).map(|e| format!("{} {}", e.what, e.subject)).collect();
+    let count = |what: &str| told.iter().filter(|t| t.starts_with(what)).count();
+    assert_eq!((count("snapshot-accepted"), count("snapshot-forgotten")), (11, 7), "{told:?}");
+    assert_eq!((count("charter-accepted"), count("alarm-raised manifests/junk")), (1, 1), "{told:?}");
+    let records = whole.records.len();
+    vaulted.pull(&primary).await;
+    assert_eq!(look().records.len(), records, "a pull with nothing new is no news");
+
+    // Changed, taken out, cut off, forged.
+    let file = |n: usize| vaulted.dir.path().join("prod").join(layout::audit(n as u64));
+    let third = std::fs::read(file(3)).unwrap();
+    std::fs::write(file(3), String::from_utf8(third.clone()).unwrap().replace('a', "b")).unwrap();
+    assert!(look().problems[0].starts_with("record 3:"), "{:?}", look().problems);
+    std::fs::remove_file(file(3)).unwrap();
+    assert!(look().problems[0].contains("record 3 is gone"), "{:?}", look().problems);
+    std::fs::write(file(3), &third).unwrap();
+    let last = std::fs::read(file(records)).unwrap();
+    std::fs::remove_file(file(records)).unwrap();
+    assert!(look().problems[0].contains("cut off"), "{:?}", look().problems);
+    let mut record = whole.records.last().unwrap().clone();
+    record.events.clear();
+    std::fs::write(file(records), record.sign(&primary.owner)).unwrap();
+    assert!(look().problems[0].contains("no receipt key"), "{:?}", look().problems);
+    std::fs::write(file(records), last).unwrap();
+    assert_eq!(look().problems, [] as [String; 0]);
 }
