@@ -75,7 +75,7 @@ pub struct SourceConfig {
     #[serde(default)]
     pub s3: S3Options,
     /// Where the vault keeps otherwise than the charter says.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub retention: RetentionConfig,
 }
 
@@ -106,6 +106,10 @@ pub struct RetentionConfig {
     pub max_percent: Option<usize>,
     /// Where days begin, such as `Europe/Stockholm`; UTC when absent.
     pub time_zone: Option<String>,
+}
+
+fn is_default(retention: &RetentionConfig) -> bool {
+    *retention == RetentionConfig::default()
 }
 
 fn default_poll_seconds() -> u64 {

@@ -2,7 +2,9 @@
 
 use super::{AGENT_KEY, AgentFiles, CA, CHARTER, CREDENTIALS, RECEIPT_KEY};
 use anyhow::Result;
-use lifeboat_common::config::{AgentConfig, ReplicatorConfig, RepositoryConfig, SourceConfig};
+use lifeboat_common::config::{
+    AgentConfig, ReplicatorConfig, RepositoryConfig, RetentionConfig, SourceConfig,
+};
 use lifeboat_common::store::S3Options;
 
 /// Where an agent runs.
@@ -59,6 +61,7 @@ pub(super) fn replicator_toml(facts: &RepositoryConfig) -> Result<String> {
         owner: facts.owner,
         receipt_key: RECEIPT_KEY.into(),
         s3: s3(facts, facts.s3.ca_file.is_some()),
+        retention: RetentionConfig::default(),
     };
     let config =
         ReplicatorConfig { vault, state: None, poll_seconds: 300, transfers: 8, sources: vec![source] };
