@@ -2,7 +2,7 @@
 //! whether a vault is whole. Knows nothing of how a pull works.
 
 use jiff::{SignedDuration, Timestamp};
-use lifeboat_common::clock::{Clock, ManualClock};
+use lifeboat_common::clock::{Clock, ManualClock, SystemClock};
 use lifeboat_common::config::RetentionConfig;
 use lifeboat_common::progress::Mode;
 use lifeboat_common::store::{MemoryStore, SharedRead};
@@ -60,7 +60,7 @@ impl Primary {
 
     /// For a program that reads the real clock: `count` daily snapshots, the last of now.
     pub fn recent(cluster: &str, count: i64) -> Self {
-        let mut primary = Self::from(cluster, Timestamp::now() - SignedDuration::from_hours(24 * count));
+        let mut primary = Self::from(cluster, SystemClock.now() - SignedDuration::from_hours(24 * count));
         for _ in 0..count {
             primary.snapshot(3);
         }
