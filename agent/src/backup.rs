@@ -1,34 +1,36 @@
 //! One run: discover → read → chunk → seal → pack → store → manifest. Owns the order of these; each is a file of
 //! `backup/`. Knows nothing of schedules.
 
-mod begin;
-mod body;
-mod commit;
+pub(crate) mod begin;
+pub(crate) mod body;
+pub(crate) mod commit;
 mod error;
-mod head;
-mod log;
-mod pack;
+pub(crate) mod head;
+pub(crate) mod log;
+pub(crate) mod pack;
 mod read;
-mod resume;
-mod reuse;
-mod send;
+pub(crate) mod resume;
+pub(crate) mod reuse;
+pub(crate) mod send;
 mod setup;
-mod state;
+pub(crate) mod state;
 #[cfg(test)]
 mod testing;
-mod upload;
+pub(crate) mod upload;
 
 use crate::cluster::Cluster;
 use crate::select::{Report, Selection};
-use commit::{Commit, Outcome};
+use commit::{Commit, Outcome, Remains};
 use lifeboat_common::clock::Clock;
 use lifeboat_format::id::Sha256;
 use lifeboat_format::manifest::Manifest;
+use pack::Packer;
 use send::Sending;
 use state::{State, StateFile};
 use std::sync::Arc;
 
 pub use error::BackupError;
+pub use pack::NewPack;
 pub use read::Progress;
 pub use setup::Setup;
 
@@ -114,8 +116,11 @@ impl Run<'_> {
     ) -> Result<Attempt, BackupError> {
         let started = self.clock.now();
         let discovery = self.cluster.discover().await?;
-        let begin::Begun { view, memory, interrupted, uploader, mut packer, upload_log } =
-            begin::begin(self.setup, file, state, started).await?;
+        let begun = begin::begin(self.setup, file, state, &begin::Kind::objects(), started).await?;
+        let reusable = begin::reusable_objects(&begun, state, &*self.setup.store).await?;
+        let begin::Begun { view, memory, interrupted, uploader, upload_log, .. } = begun;
+        let sizes = self.setup.charter.charter().chunking;
+        let mut packer = Packer::new(begun.run_key, begun.sealed_run_key, begun.dedup_key, sizes, reusable);
 
         let aliases = body::Aliases::new(state)?;
         let mut sending = Sending::new(uploader.clone(), self.clock.clone(), upload_log, state, file);
@@ -124,8 +129,9 @@ impl Run<'_> {
             read::gather(self.cluster, discovery, selection, &mut packer, &mut sending, progress).await?;
         let sealed = body::seal(self, &mut packer, gathered, &aliases, started)?;
         sending.take(&mut packer).await?;
-        let new_packs = sending.finish().await?;
+        let new_packs = sending.wait().await?;
 
+        let interrupted_own = interrupted.checkpointed.clone();
         let (resumed, reused) = interrupted.split(packer.reused_packs());
         let mut manifest = sealed.manifest;
         manifest.counts.stored_bytes = uploader.sent_bytes();
@@ -137,17 +143,18 @@ impl Run<'_> {
             new_packs,
             resumed,
             reused,
-            needed: packer.needed().map(|(id, reference)| (*id, *reference)).collect(),
+            own: interrupted_own,
             sealed_run_key: packer.sealed_run_key().to_vec(),
             covered: sealed.covered,
+            remains: Remains::Objects(packer.needed().map(|(id, reference)| (*id, *reference)).collect()),
             manifest,
         };
         let report = sealed.report;
         Ok(match commit.run(view, state, file).await? {
             Outcome::Redo(why) => Attempt::Redo(why),
-            Outcome::Committed(manifest, sha256) => Attempt::Committed(Box::new(Committed {
-                manifest: *manifest,
-                sha256,
+            Outcome::Committed(done) => Attempt::Committed(Box::new(Committed {
+                manifest: done.manifest,
+                sha256: done.sha256,
                 report,
                 sent_bytes: uploader.sent_bytes(),
                 sent_objects: uploader.sent_objects(),

@@ -23,6 +23,8 @@ const EXIT_CODES: &str = "Exit codes: 0 Completed · 1 Failed, no snapshot · 2 
 enum Command {
     /// Make one snapshot of a cluster's resources
     Backup(commands::backup::Args),
+    /// Make one snapshot of a directory tree
+    BackupPath(commands::backup_path::Args),
 }
 
 #[tokio::main]
@@ -31,6 +33,7 @@ async fn main() -> ExitCode {
     telemetry::init(&cli.log, Base::Info);
     let done = match cli.command {
         Command::Backup(args) => commands::backup::run(args).await,
+        Command::BackupPath(args) => commands::backup_path::run(args).await,
     };
     match done {
         Ok(exit) => exit.into(),

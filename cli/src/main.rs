@@ -6,18 +6,21 @@ mod change;
 mod commands;
 mod context;
 mod folder;
+mod listing;
+mod paths;
 mod publish;
 mod reading;
 mod seen;
 mod table;
 #[cfg(test)]
 mod testing;
+mod volumes;
 mod yaml;
 
 use clap::{Parser, Subcommand};
 use commands::{
-    adopt, cat, completions, extract, find, init, keygen, ls, probe, report, restore, rotate, snapshots,
-    verify,
+    adopt, cat, completions, diff, extract, find, init, keygen, ls, probe, report, restore, rotate,
+    snapshots, verify,
 };
 use context::Context;
 use lifeboat_common::config::ConfigError;
@@ -53,6 +56,7 @@ enum Command {
     Ls(ls::LsArgs),
     Find(find::FindArgs),
     Cat(cat::CatArgs),
+    Diff(diff::DiffArgs),
     Extract(extract::ExtractArgs),
     Verify(verify::VerifyArgs),
     Report(report::ReportArgs),
@@ -71,6 +75,7 @@ async fn run(command: Command, context: &mut Context<'_>) -> anyhow::Result<Exit
         Command::Ls(args) => ls::run(&args, context).await,
         Command::Find(args) => find::run(&args, context).await,
         Command::Cat(args) => cat::run(&args, context).await,
+        Command::Diff(args) => diff::run(&args, context).await,
         Command::Extract(args) => extract::run(&args, context).await,
         Command::Verify(args) => verify::run(&args, context).await,
         Command::Report(args) => report::run(&args, context).await,

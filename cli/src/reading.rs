@@ -123,7 +123,7 @@ impl Reading {
 }
 
 /// Says what is not as it should be about a snapshot that is being read.
-fn warned(open: OpenSnapshot) -> Result<OpenSnapshot> {
+pub(crate) fn warned(open: OpenSnapshot) -> Result<OpenSnapshot> {
     let snapshot = open.snapshot();
     if snapshot.link == Link::AfterGap {
         tracing::warn!("Snapshot {} is sound, but a manifest before it is missing or damaged", open.seq());
@@ -149,19 +149,13 @@ fn warned(open: OpenSnapshot) -> Result<OpenSnapshot> {
     Ok(open)
 }
 
-/// Paths as `ls` prints them; none means everything.
-pub(crate) fn object_paths(paths: &[String]) -> Result<Vec<ObjectPath>> {
-    let parse = |path: &String| {
-        if path.is_empty() || path == "." || path == "/" {
-            return Ok(ObjectPath::default());
-        }
-        let parsed = parse_object_path(path);
-        parsed.ok_or_else(|| {
-            anyhow::Error::new(UsageError::new(format!("'{}' is no path in a snapshot", path.escape_debug())))
-        })
-    };
-    let all: Result<Vec<_>> = paths.iter().map(parse).collect();
-    all.context(
+/// The path of an object or of a folder of objects.
+pub(crate) fn object_path_of(path: &str) -> Result<ObjectPath> {
+    let parsed = parse_object_path(path);
+    let parsed = parsed.ok_or_else(|| {
+        anyhow::Error::new(UsageError::new(format!("'{}' is no path in a snapshot", path.escape_debug())))
+    });
+    parsed.context(
         "Paths are objects/<namespace|_cluster>/<kind.group>/<name>.yaml, as `lifeboat ls` prints them",
     )
 }

@@ -1,6 +1,10 @@
 //! Small repositories in memory, for tests: owner, charter, epoch, identity, packs, lists, bodies, signed manifests.
 //! Written with the format crate alone, so that a reader can be tried without an agent; lies where a test asks for it.
 
+mod tree;
+
+pub use tree::TestTree;
+
 use crate::clock::ManualClock;
 use crate::reader::{Keyring, Repository};
 use crate::store::{MemoryStore, SharedRead};
@@ -61,6 +65,8 @@ pub struct SnapshotBuilder {
     pub report: Vec<u8>,
     /// Entries by domain: kind, namespace, name of the volume.
     pub domains: BTreeMap<(DomainKind, String, String), Entries>,
+    /// Trees of files by domain, as above.
+    pub trees: BTreeMap<(DomainKind, String, String), TestTree>,
     pub raw: Option<RawMap>,
 }
 
@@ -73,7 +79,7 @@ pub struct Committed {
     /// Keys in the store.
     pub list: String,
     pub body_pack: String,
-    /// Keys of packs, by domain.
+    /// Keys of packs, by domain; those of all trees under `trees`.
     pub packs: BTreeMap<String, Vec<String>>,
 }
 
@@ -235,6 +241,13 @@ impl TestRepository {
             packs.extend(sealed);
             domains.push(entry);
         }
+        if !snapshot.trees.is_empty() {
+            let (entries, sealed) = tree::store(&run, &self.dedup, &snapshot.trees);
+            let keys = sealed.iter().map(|p| layout::pack(&p.sha256)).collect();
+            by_domain.insert("trees".to_owned(), keys);
+            packs.extend(sealed);
+            domains.extend(entries);
+        }
         if let Some(make) = snapshot.raw {
             let (entry, sealed) = run.raw(make);
             packs.push(sealed);
@@ -340,6 +353,7 @@ impl Default for SnapshotBuilder {
             result: RunResult::Completed,
             report: br#"{"schema":"lifeboat/run-report/1"}"#.to_vec(),
             domains: BTreeMap::new(),
+            trees: BTreeMap::new(),
             raw: None,
         }
     }
@@ -361,6 +375,13 @@ impl SnapshotBuilder {
             _ => DomainKind::Objects,
         };
         self.entry(kind, namespace.unwrap_or_default(), object_key(kind_group, name), json)
+    }
+
+    /// Adds the tree of a path volume.
+    #[must_use]
+    pub fn path(mut self, name: &str, tree: TestTree) -> Self {
+        self.trees.insert((DomainKind::Path, String::new(), name.to_owned()), tree);
+        self
     }
 
     /// Adds any entry, sound or not.

@@ -38,6 +38,14 @@ pub fn cut(bytes: &[u8], sizes: ChunkSizes) -> impl Iterator<Item = &[u8]> {
     chunker.map(move |c| &bytes[c.offset..c.offset + c.length])
 }
 
+/// The length of the first chunk of a longer value of which `bytes` are the beginning. Less than all of `bytes` is the
+/// cut that the whole value has there; all of them may be, or may go on.
+#[must_use]
+pub fn first(bytes: &[u8], sizes: ChunkSizes) -> usize {
+    let chunker = FastCDC::new(bytes, sizes.min as usize, sizes.average as usize, sizes.max as usize);
+    chunker.cut(0, bytes.len()).1
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,6 +76,36 @@ mod tests {
         let data = noise(3_000_000);
         assert_eq!(cut(&data, ChunkSizes::default()).collect::<Vec<_>>().concat(), data);
         assert_eq!(cut(&[], ChunkSizes::default()).count(), 0);
+    }
+
+    #[test]
+    fn a_cut_before_the_end_does_not_depend_on_what_follows() {
+        let sizes = ChunkSizes { min: 64, average: 256, max: 1024 };
+        let data = noise(100_000);
+        let whole: Vec<usize> = cut(&data, sizes).map(<[u8]>::len).collect();
+        for window in [1025, 1500, 2000, 4096] {
+            let (mut at, mut seen, mut end) = (0, Vec::new(), 0);
+            while at < data.len() {
+                let n = first(&data[at..end], sizes);
+                if at + n == end && end < data.len() {
+                    end = (at + window).min(data.len());
+                    if first(&data[at..end], sizes) < end - at || end == data.len() {
+                        continue;
+                    }
+                }
+                seen.push(n);
+                at += n;
+            }
+            assert_eq!(seen, whole, "{window}");
+        }
+        for at in (0..90_000).step_by(7919) {
+            let n = first(&data[at..], sizes);
+            // Shorter data may end where it would not be cut; a cut before its end is the same one.
+            assert!((n + 1..n + 400).all(|len| {
+                let cut = first(&data[at..at + len], sizes);
+                cut == n || cut == len
+            }));
+        }
     }
 
     #[test]

@@ -102,6 +102,15 @@ fixed_bytes!(
     ChunkId, 16, "chunk id"
 );
 
+fixed_bytes!(
+    /// Keyed hash of a path in its tree. Only in the agent's memory and sealed send log.
+    PathHash, 16, "path hash"
+);
+fixed_bytes!(
+    /// Keyed hash of what changes with a file's content. Only in the agent's memory and sealed send log.
+    Fingerprint, 16, "fingerprint"
+);
+
 impl Sha256 {
     /// SHA-256 (FIPS 180-4) of `bytes`.
     #[must_use]

@@ -22,6 +22,8 @@ pub mod retention;
 pub mod send_log;
 pub mod sorted_map;
 pub mod tombstone;
+pub mod tree;
+pub mod volume_log;
 
 mod bytes;
 mod error;

@@ -36,8 +36,12 @@ pub const KEY_MAX: usize = 16 << 10;
 pub const INLINE_MAX: usize = 64 << 10;
 /// Levels of a sorted map.
 pub const MAP_DEPTH_MAX: usize = 8;
-/// Chunks of one value in its page; more go to a chunk of their own.
+/// References of one value in its page: to its chunks, or to as many lists of them.
 pub const VALUE_CHUNKS_MAX: usize = 16;
+/// References in one list; it is a chunk, and fits a frame whatever they are.
+pub const LIST_REFERENCES_MAX: usize = 200_000;
+/// Chunks of one value, through lists: of about 1 MiB each, some 3 TiB.
+pub const VALUE_REFERENCES_MAX: usize = VALUE_CHUNKS_MAX * LIST_REFERENCES_MAX;
 /// One stored object (a Kubernetes object as JSON), bytes. etcd's own default limit is 1.5 MiB.
 pub const OBJECT_MAX: u64 = 64 << 20;
 /// The body of a snapshot, bytes.

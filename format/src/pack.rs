@@ -4,14 +4,16 @@
 //! `"LBPK" ‖ version 01 ‖ suite 01 ‖ u16 length ‖ sealed run key ‖ handle (16)`. The directory is CBOR. A
 //! frame of zeros pads the pack (Padmé, Nikitin et al., PETS 2019), so that its size says little of its content.
 
+mod compress;
 mod read;
 mod write;
 
 use crate::id::{Digest, Handle};
 use minicbor::{Decode, Encode};
 
-pub use read::{Directory, FrameEntry, Header, Trailer};
-pub use write::{PackBuilder, SealedPack};
+pub use compress::Compressor;
+pub use read::{Directory, FrameEntry, FrameOpener, Header, Trailer};
+pub use write::{ClosedPack, PackBuilder, SealedPack};
 
 const MAGIC: &[u8; 6] = b"LBPK\x01\x01";
 /// The longest header: magic, length, sealed run key, handle. Bytes to fetch before anything is known of a pack.
@@ -124,6 +126,51 @@ mod tests {
         };
         let distinct: std::collections::BTreeSet<_> = (4000..4100).map(seen).collect();
         assert!(distinct.len() <= 4, "{distinct:?}");
+    }
+
+    #[test]
+    fn packs_of_frames_open_and_are_closed_where_little_is_padded() {
+        let mut x = 1_u64;
+        let mut next = || {
+            x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            x >> 33
+        };
+        for (least, spread, most_waste) in [(20_000, 60_000, 4), (256 << 10, 1 << 20, 8)] {
+            let (mut frames, mut sealed) = (0, 0);
+            for n in 0..12 {
+                let mut builder = PackBuilder::new(Handle([n; 16]), &run_key(), vec![3; 250]);
+                let noise = vec![n; 2 << 20];
+                let mut first = None;
+                loop {
+                    let len = usize::try_from(least + next() % spread).unwrap();
+                    if !builder.has_room(len) {
+                        break;
+                    }
+                    let frame = builder.push_frame(FrameKind::Raw, &noise[..len], len);
+                    first.get_or_insert((frame, len));
+                    frames += len;
+                    if builder.fills_a_step(len) {
+                        break;
+                    }
+                }
+                let pack = builder.close().name();
+                assert!(pack.bytes.len() > 11 << 20 && pack.bytes.len() <= crate::limits::PACK_TARGET);
+                assert_eq!(padme(pack.bytes.len() as u64), pack.bytes.len() as u64);
+                let (frame, len) = first.unwrap();
+                let length = u32::try_from(len).unwrap();
+                let reference = Reference {
+                    handle: pack.handle,
+                    frame,
+                    offset: 0,
+                    length,
+                    digest: Digest::of(&noise[..len]),
+                };
+                assert_eq!(open(&pack.bytes, &reference).unwrap(), &noise[..len]);
+                sealed += pack.bytes.len();
+            }
+            let waste = (sealed - frames) * 1000 / frames;
+            assert!(waste <= most_waste, "{waste} thousandths");
+        }
     }
 
     #[test]

@@ -6,13 +6,15 @@
 
 use crate::crypto::derive::Secret32;
 use crate::crypto::{open, seal};
-use crate::id::{ChunkId, Handle, RunId, ScopeAlias, Sha256};
+use crate::id::{ChunkId, Digest, Handle, RunId, ScopeAlias, Sha256};
 use crate::pack::Reference;
+use crate::volume_log::VolumeLog;
 use crate::{FormatError, Result, limits};
 use minicbor::{Decode, Encode};
 
 const ROOT: &[u8; 6] = b"LBLR\x01\x01";
 const SEGMENT: &[u8; 6] = b"LBLG\x01\x01";
+const PACKS: &[u8; 6] = b"LBLK\x01\x01";
 const UPLOADS: &[u8; 6] = b"LBLU\x01\x01";
 
 /// A pack that may be reused.
@@ -65,14 +67,39 @@ pub struct SegmentRef {
     pub first: ChunkId,
 }
 
+/// Another file of the log: an index of a volume, or a piece of the known packs.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(array)]
+pub struct FileRef {
+    #[n(0)]
+    pub sha256: Sha256,
+    /// 32 bytes, its own.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub key: Vec<u8>,
+    /// Of its plaintext, by which it is found and named again.
+    #[n(2)]
+    pub digest: Digest,
+}
+
+/// What opens the rest of the log. Fields that an older agent did not know are empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct LogRoot {
+    /// Where they are at most [`ROOT_PACKS_MAX`]; more are in `pack_files`.
     #[n(0)]
     pub packs: Vec<KnownPack>,
     #[n(1)]
     pub segments: Vec<SegmentRef>,
+    /// Pieces of the known packs ([`open_packs`]).
+    #[cbor(n(2), default, skip_if = "Vec::is_empty")]
+    pub pack_files: Vec<FileRef>,
+    /// One for each volume that the log remembers.
+    #[cbor(n(3), default, skip_if = "Vec::is_empty")]
+    pub volumes: Vec<VolumeLog>,
 }
+
+/// Known packs that a root holds itself; more would bring it to its limit.
+pub const ROOT_PACKS_MAX: usize = 4096;
 
 /// A piece of the log of what a run has uploaded, so that a killed run goes on.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -87,40 +114,64 @@ pub struct UploadPiece {
     pub packs: Vec<KnownPack>,
     #[n(3)]
     pub chunks: Vec<KnownChunk>,
+    /// The piece before it, so that the agent's state need not name them all.
+    #[n(4)]
+    pub prev: Option<Sha256>,
 }
 
 /// Cuts chunks, sorted by id, into segments: after an id whose last byte is 0 once 256 are in, so that unchanged
 /// stretches give equal segments.
 #[must_use]
 pub fn segments(chunks: &[KnownChunk]) -> Vec<&[KnownChunk]> {
+    cut(chunks, |c| c.id.0[15])
+}
+
+fn cut<T>(items: &[T], last_byte: impl Fn(&T) -> u8) -> Vec<&[T]> {
     let mut out = Vec::new();
     let mut from = 0;
-    for (i, c) in chunks.iter().enumerate() {
+    for (i, item) in items.iter().enumerate() {
         let long = i + 1 - from;
-        if (c.id.0[15] == 0 && long >= 256) || long >= 8192 {
-            out.push(&chunks[from..=i]);
+        if (last_byte(item) == 0 && long >= 256) || long >= 8192 {
+            out.push(&items[from..=i]);
             from = i + 1;
         }
     }
-    if from < chunks.len() {
-        out.push(&chunks[from..]);
+    if from < items.len() {
+        out.push(&items[from..]);
     }
     out
 }
 
-fn seal_as<T: Encode<()>>(magic: &[u8; 6], key: &Secret32, value: &T) -> Vec<u8> {
-    let plain = minicbor::to_vec(value).expect("writing to memory does not fail");
-    [magic.to_vec(), seal::once(key, magic, &plain)].concat()
+/// Digest of a file's plaintext, by which an unchanged one is found and named again.
+#[must_use]
+pub fn content<T: Encode<()>>(items: &[T]) -> Digest {
+    Digest::of(&minicbor::to_vec(items).expect("writing to memory does not fail"))
 }
 
-fn open_as<T: for<'b> Decode<'b, ()>>(magic: &[u8; 6], key: &Secret32, sealed: &[u8]) -> Result<T> {
+pub(crate) fn seal_as<T: Encode<()>>(magic: &[u8; 6], key: &Secret32, value: &T) -> Vec<u8> {
+    seal_plain(magic, key, &minicbor::to_vec(value).expect("writing to memory does not fail"))
+}
+
+pub(crate) fn seal_plain(magic: &[u8; 6], key: &Secret32, plain: &[u8]) -> Vec<u8> {
+    [magic.to_vec(), seal::once(key, magic, plain)].concat()
+}
+
+pub(crate) fn open_plain(magic: &[u8; 6], key: &Secret32, sealed: &[u8]) -> Result<Vec<u8>> {
     if sealed.len() as u64 > limits::LOG_SEGMENT_MAX {
         return Err(FormatError::too_large("send log", "over the limit"));
     }
     let body = sealed
         .strip_prefix(magic)
         .ok_or_else(|| FormatError::malformed("send log", "it does not begin as one"))?;
-    let plain = open::once("send log", key, magic, body)?;
+    open::once("send log", key, magic, body)
+}
+
+pub(crate) fn open_as<T: for<'b> Decode<'b, ()>>(
+    magic: &[u8; 6],
+    key: &Secret32,
+    sealed: &[u8],
+) -> Result<T> {
+    let plain = open_plain(magic, key, sealed)?;
     let mut d = minicbor::Decoder::new(&plain);
     let value = d.decode().map_err(|e| FormatError::malformed("send log", e.to_string()))?;
     if d.position() == plain.len() {
@@ -150,6 +201,23 @@ pub fn seal_segment(key: &Secret32, chunks: &[KnownChunk]) -> Vec<u8> {
 
 pub fn open_segment(key: &Secret32, sealed: &[u8]) -> Result<Vec<KnownChunk>> {
     open_as(SEGMENT, key, sealed)
+}
+
+/// Cuts known packs, sorted by handle, into pieces as [`segments`] cuts chunks.
+#[must_use]
+pub fn pack_pieces(packs: &[KnownPack]) -> Vec<&[KnownPack]> {
+    cut(packs, |p| p.handle.0[15])
+}
+
+#[must_use]
+pub fn seal_packs(key: &Secret32, packs: &[KnownPack]) -> Vec<u8> {
+    seal_as(PACKS, key, &packs.to_vec())
+}
+
+/// # Errors
+/// Over the limit, of another kind, or sealed under another key.
+pub fn open_packs(key: &Secret32, sealed: &[u8]) -> Result<Vec<KnownPack>> {
+    open_as(PACKS, key, sealed)
 }
 
 #[must_use]
@@ -186,6 +254,55 @@ mod tests {
         assert_eq!(open_segment(&key, &sealed).unwrap(), [chunk(1), chunk(2)]);
         assert!(open_segment(&other, &sealed).is_err());
         assert!(open_root(&key, &sealed).is_err());
+    }
+
+    /// A root as it was before volumes.
+    #[derive(Encode)]
+    #[cbor(map)]
+    struct OldRoot {
+        #[n(0)]
+        packs: Vec<KnownPack>,
+        #[n(1)]
+        segments: Vec<SegmentRef>,
+    }
+
+    #[test]
+    fn roots_of_older_agents_open() {
+        let key = Secret32::random();
+        let old = OldRoot { packs: vec![pack(1)], segments: vec![] };
+        let root = open_root(&key, &seal_as(ROOT, &key, &old)).unwrap();
+        assert_eq!(root, LogRoot { packs: vec![pack(1)], ..LogRoot::default() });
+    }
+
+    fn pack(n: u32) -> KnownPack {
+        let digest = Digest::of(&n.to_le_bytes()).0;
+        let mut handle = Handle([0; 16]);
+        handle.0.copy_from_slice(&digest[..16]);
+        let sha256 = Sha256(digest);
+        let (size, plain_bytes, noted) = (u64::MAX, u64::MAX, i64::MAX);
+        let domain = ScopeAlias([1; 16]);
+        KnownPack { handle, sha256, size, plain_bytes, list: sha256, index: u32::MAX, noted, domain }
+    }
+
+    #[test]
+    fn many_packs_go_to_files_of_their_own() {
+        let mut packs: Vec<KnownPack> = (0..60_000).map(pack).collect();
+        packs.sort_by_key(|p| p.handle);
+        let key = Secret32::random();
+        let pieces: Vec<Vec<KnownPack>> = pack_pieces(&packs).into_iter().map(<[_]>::to_vec).collect();
+        assert_eq!(pieces.concat(), packs);
+        for piece in &pieces {
+            let sealed = seal_packs(&key, piece);
+            assert!(sealed.len() < 2 << 20);
+            assert_eq!(open_packs(&key, &sealed).unwrap(), *piece);
+        }
+        packs.push(pack(70_000));
+        packs.sort_by_key(|p| p.handle);
+        let changed = pack_pieces(&packs).into_iter().filter(|p| !pieces.contains(&p.to_vec())).count();
+        assert!(changed <= 2, "{changed}");
+        // And what a root holds itself leaves room.
+        let root = LogRoot { packs: packs[..ROOT_PACKS_MAX].to_vec(), ..LogRoot::default() };
+        assert!(seal_root(&key, &root).len() < 1 << 20);
     }
 
     #[test]

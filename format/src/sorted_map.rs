@@ -8,8 +8,9 @@
 mod build;
 mod page;
 
-pub use build::{MapBuilder, PageSink};
+pub use build::{MapBuilder, PageSink, put_lists};
 pub use page::{Entry, Page, parse_references};
+pub(crate) use page::{PackTable, encode_reference, pack_table, references};
 
 #[cfg(test)]
 mod tests;

@@ -15,15 +15,17 @@ use lifeboat_format::manifest::{self, UnverifiedManifest};
 use lifeboat_format::pack::{Header, Reference, Trailer};
 use lifeboat_format::pack_list::PackList;
 use lifeboat_format::receipt::{self, Receipt};
-use lifeboat_format::send_log::{self, open_root, open_segment, open_uploads};
+use lifeboat_format::send_log::{self, open_packs, open_root, open_segment, open_uploads};
 use lifeboat_format::sorted_map::{Page, parse_references};
+use lifeboat_format::tree::{self, Attributes, encode_attributes};
+use lifeboat_format::volume_log::{self, CONTINUES, SegmentWriter, parse_segment};
 use lifeboat_format::{dsse, layout, limits};
 
 /// A target's name and what it does.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target; each has a folder of its name in `fuzz/corpus`.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 19] = [
     ("charter", charter),
     ("manifest", manifest),
     ("receipt", receipt),
@@ -37,6 +39,10 @@ pub const TARGETS: [Target; 15] = [
     ("log_root", log_root),
     ("log_segment", log_segment),
     ("log_uploads", log_uploads),
+    ("log_packs", log_packs),
+    ("tree_entry", tree_entry),
+    ("volume_segment", volume_segment),
+    ("volume_index", volume_index),
     ("identity", identity),
     ("layout", layout_keys),
 ];
@@ -241,6 +247,62 @@ pub fn log_uploads(data: &[u8]) {
     let key = labelled(&key(), "lifeboat/1 upload log", &[3; 32]);
     if let Ok(piece) = open_uploads(&key, &sealed(b"LBLU\x01\x01", &key, data)) {
         assert_eq!(open_uploads(&key, &send_log::seal_uploads(&key, &piece)).expect("sealed here"), piece);
+    }
+}
+
+pub fn log_packs(data: &[u8]) {
+    assert!(open_packs(&key(), data).is_err());
+    if let Ok(packs) = open_packs(&key(), &sealed(b"LBLK\x01\x01", &key(), data)) {
+        assert_eq!(send_log::pack_pieces(&packs).concat(), packs);
+        assert_eq!(open_packs(&key(), &send_log::seal_packs(&key(), &packs)).expect("sealed here"), packs);
+    }
+}
+
+/// The first byte says how much of the rest is an entry's key; what follows are its attributes.
+pub fn tree_entry(data: &[u8]) {
+    let Some((&len, rest)) = data.split_first() else { return };
+    let (key, inline) = rest.split_at(usize::from(len).min(rest.len()));
+    if let Ok(path) = tree::path_of(key) {
+        assert_eq!(tree::path_key(&path), key);
+        let mut names = path.split(|b| *b == b'/');
+        let name = |n: &[u8]| !n.is_empty() && n != b"." && n != b".." && !n.contains(&0);
+        assert!(path.is_empty() || names.all(name));
+        assert!(path.is_empty() || key.starts_with(&tree::subtree_prefix(b"")));
+    }
+    if let Ok(attributes) = Attributes::parse(inline) {
+        let mut again = Vec::new();
+        encode_attributes(&attributes, &mut again).expect("what was parsed can be written");
+        assert_eq!(Attributes::parse(&again), Ok(attributes.clone()));
+        assert!(attributes.content_len() <= attributes.size);
+    }
+}
+
+/// The bytes are a segment's plaintext; written again, it holds the same.
+pub fn volume_segment(data: &[u8]) {
+    assert!(volume_log::open_segment(&key(), data).is_err());
+    let Ok(parts) = parse_segment(data) else { return };
+    let whole = parts.iter().flat_map(|p| &p.records).all(|r| !r.has(CONTINUES));
+    // What comes in one call for each file is what a writer is given.
+    if !whole || parts.windows(2).any(|w| w[0].directory == w[1].directory) {
+        return;
+    }
+    let (mut writer, mut segments) = (SegmentWriter::new(), Vec::new());
+    for part in &parts {
+        for record in &part.records {
+            writer.record(&part.directory, record, |s| segments.push(s));
+        }
+    }
+    segments.extend(writer.finish());
+    let again: Vec<_> =
+        segments.iter().flat_map(|s| parse_segment(&s.plain).expect("written here")).collect();
+    assert!(again.iter().flat_map(|p| &p.records).eq(parts.iter().flat_map(|p| &p.records)));
+}
+
+pub fn volume_index(data: &[u8]) {
+    assert!(volume_log::open_index(&key(), data).is_err());
+    if let Ok(entries) = volume_log::open_index(&key(), &sealed(b"LBLI\x01\x01", &key(), data)) {
+        assert_eq!(volume_log::index_pieces(&entries).concat(), entries);
+        assert!(entries.iter().all(|e| e.directories().count() * 8 == e.directories.len()));
     }
 }
 

@@ -2,23 +2,24 @@
 
 use super::error::BackupError;
 use super::head::{self, ChainView};
-use super::log::{self, Memory};
-use super::pack::{Packer, Reusable};
-use super::resume::{self, Interrupted, PIECE_BYTES, UploadLog};
+use super::log::{self, Depth, Memory};
+use super::pack::{Reusable, domain_alias};
+use super::resume::{self, Cadence, Interrupted, UploadLog};
 use super::reuse;
 use super::setup::{Setup, SetupError};
 use super::state::{KnownHead, Pending, State, StateFile};
-use super::upload::Uploader;
+use super::upload::{Rate, Uploader};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use lifeboat_common::store::{ReadStore, StoreError};
 use lifeboat_format::crypto::derive::{RunKey, Secret32};
 use lifeboat_format::crypto::{random, seal};
-use lifeboat_format::id::{RunId, Sha256};
+use lifeboat_format::id::{Handle, RunId, ScopeAlias, Sha256};
 use lifeboat_format::layout;
 use lifeboat_format::manifest::Coverage;
-use lifeboat_format::send_log::KnownPack;
-use std::collections::HashSet;
+use lifeboat_format::send_log::{KnownChunk, KnownPack};
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 /// Packs that are looked for in the store in one run, so that its requests do not grow with the store.
 const LOOKS: usize = 64;
@@ -27,96 +28,167 @@ const LOOKS_AT_ONCE: usize = 16;
 /// Markers of lost packs that are read.
 const LOST_MAX: usize = 100_000;
 
-/// Everything that a run starts from.
-pub(super) struct Begun {
-    pub(super) view: ChainView,
-    pub(super) memory: Memory,
-    pub(super) interrupted: Interrupted,
-    pub(super) uploader: Uploader,
-    pub(super) packer: Packer,
-    pub(super) upload_log: UploadLog,
+/// What a run is of.
+#[derive(Debug, Clone)]
+pub struct Kind {
+    /// The volume's domain; `None`: the cluster's objects.
+    pub volume: Option<String>,
+    /// How often it logs what it has sent.
+    pub cadence: Cadence,
+    /// How fast it may send.
+    pub rate: Option<Rate>,
 }
 
-pub(super) async fn begin(
+impl Kind {
+    #[must_use]
+    pub fn objects() -> Self {
+        Self { volume: None, cadence: Cadence::OBJECTS, rate: None }
+    }
+
+    fn depth(&self) -> Depth {
+        if self.volume.is_some() { Depth::Volume } else { Depth::Objects }
+    }
+}
+
+/// Everything that a run starts from.
+pub struct Begun {
+    pub view: ChainView,
+    pub memory: Memory,
+    pub interrupted: Interrupted,
+    pub uploader: Uploader,
+    pub run_key: RunKey,
+    pub sealed_run_key: Vec<u8>,
+    pub dedup_key: Secret32,
+    pub upload_log: UploadLog,
+    /// Packs of earlier manifests, of what the run is of, that may be named again; the interrupted run's are beside.
+    pub allowed: HashSet<Handle>,
+}
+
+pub async fn begin(
     setup: &Setup,
     file: &StateFile,
     state: &mut State,
+    kind: &Kind,
     now: Timestamp,
 ) -> Result<Begun, BackupError> {
     let store = &*setup.store;
     let charter = setup.charter.charter();
-    let interrupted_first = state.head.is_none() && state.pending.is_some();
-    let agent = setup.signing.verify_key();
-    let view = head::read(store, charter, &agent, state.head, interrupted_first).await?;
-    same_cluster(state, &view)?;
+    let view = head::read(
+        store,
+        charter,
+        &setup.signing.verify_key(),
+        state.head,
+        state.head.is_none() && state.interrupted(),
+    )
+    .await?;
+    same_origin(state, &view, kind)?;
     reconcile(state, &view);
+    state.turn_to(kind.volume.as_deref().unwrap_or_default());
 
-    let memory = log::load(store, state, &view).await?;
-    let interrupted = resume::load(store, state.pending.as_ref(), view.newest_modified).await?;
-    let gone = gone(store, state, &memory).await?;
-    let reusable = reusable(&memory, &interrupted, &view, &gone, now);
+    let memory = log::load(store, state, &view, kind.depth()).await?;
+    let named = |h: &Handle| memory.packs.get(h).is_some_and(|p| view.names(&p.list, p.index));
+    let interrupted = resume::load(store, state.pending.as_ref(), view.newest_modified, &named).await?;
+    let dedup_key = state.dedup_key().ok_or(BackupError::NoKey)?;
+    let domain = kind.volume.as_ref().map(|volume| domain_alias(&dedup_key, volume));
+    let packs = packs_of(&memory, domain);
+    let gone = gone(store, state, &packs).await?;
+    let live = live(&memory, domain, &packs);
+    let allowed = reuse::reusable(packs.iter(), &live, &view, &gone, now);
 
-    let pending = state.pending.take();
-    let run = pending
-        .as_ref()
-        .filter(|_| !interrupted.packs.is_empty())
-        .map_or_else(|| Pending::new(RunId(random::bytes()), &Secret32::random()), Clone::clone);
-    state.pending = Some(run);
+    let fresh = || {
+        Pending::new(kind.volume.as_deref().unwrap_or_default(), RunId(random::bytes()), &Secret32::random())
+    };
+    let mut cadence = kind.cadence;
+    if state.pending.is_some() || kind.rate.is_some() {
+        // It was interrupted once, or takes long on purpose: it may be interrupted again.
+        cadence.pause = Duration::ZERO;
+    }
+    if interrupted.is_empty() || state.pending.is_none() {
+        state.pending = Some(fresh());
+    }
     state.charter = state.charter.max(charter.n);
     file.save(state)?;
 
     let epoch = charter.current_epoch().ok_or(BackupError::NoEpoch)?;
     let run_key = RunKey::random();
-    let sealed = seal::run_key(&epoch.recipient, &run_key)?;
-    let dedup_key = state.dedup_key().ok_or(BackupError::NoKey)?;
-    let upload_log = UploadLog::new(sealed.clone(), now, PIECE_BYTES);
-    let uploader = Uploader::new(setup.store.clone(), view.store_time);
-    let packer = Packer::new(run_key, sealed, dedup_key, charter.chunking, reusable);
-    Ok(Begun { view, memory, interrupted, uploader, packer, upload_log })
+    let sealed_run_key = seal::run_key(&epoch.recipient, &run_key)?;
+    let last_piece = interrupted.pieces.first().copied();
+    let upload_log = UploadLog::new(sealed_run_key.clone(), now, cadence, last_piece);
+    let uploader = Uploader::new(setup.store.clone(), view.store_time, kind.rate);
+    Ok(Begun { view, memory, interrupted, uploader, run_key, sealed_run_key, dedup_key, upload_log, allowed })
 }
 
-/// A rebuilt cluster has the keys out of a file and no state: then the chain says which cluster it is of.
-fn same_cluster(state: &State, view: &ChainView) -> Result<(), SetupError> {
-    let read = view.window.iter().find(|m| m.manifest.coverage != Coverage::Paths);
-    match (read, state.origin) {
-        (Some(last), Some(origin)) if last.manifest.origin != origin => Err(SetupError::OtherCluster),
+/// A rebuilt cluster or host has the keys out of a file and no state: then the chain says where it was read. Snapshots
+/// of clusters and of paths are compared among themselves.
+fn same_origin(state: &State, view: &ChainView, kind: &Kind) -> Result<(), SetupError> {
+    let paths = kind.volume.is_some();
+    let wanted = |c: Coverage| c != Coverage::Checkpoint && (c == Coverage::Paths) == paths;
+    let read = view.window.iter().find(|m| wanted(m.manifest.coverage));
+    let known = if paths { state.path_origin } else { state.origin };
+    match (read, known) {
+        (Some(last), Some(origin)) if last.manifest.origin != origin => {
+            Err(if paths { SetupError::OtherHost } else { SetupError::OtherCluster })
+        }
         _ => Ok(()),
     }
 }
 
-/// A run that committed and died before it wrote so: its log's root in the head tells.
+/// A run that committed and died before it wrote so: its log's root in the chain tells. Oldest first, so that the
+/// newest log's key is kept longest; another run may have committed on top of it.
 fn reconcile(state: &mut State, view: &ChainView) {
-    let Some(head) = view.window.first() else { return };
-    let known = KnownHead { seq: head.manifest.seq, sha256: head.sha256 };
-    // Another run may have committed on top of it.
-    let roots = view.window.iter().filter_map(|m| m.manifest.log.as_ref().map(|l| l.root));
-    if roots.into_iter().any(|root| state.wrote_log(&root)) {
-        state.committed(known);
+    for m in view.window.iter().rev() {
+        if let Some(log) = &m.manifest.log {
+            state.heard_of(&log.root, m.manifest.coverage == Coverage::Checkpoint);
+        }
     }
-    state.head = Some(known);
+    if let Some(head) = view.window.first() {
+        state.head = Some(KnownHead { seq: head.manifest.seq, sha256: head.sha256 });
+    }
 }
 
-fn reusable(
-    memory: &Memory,
-    interrupted: &Interrupted,
-    view: &ChainView,
-    gone: &HashSet<Sha256>,
-    now: Timestamp,
-) -> Reusable {
-    let allowed = reuse::reusable(memory.packs.values(), &memory.needed, view, gone, now);
-    let known = memory.chunks.iter().filter(|(_, r)| allowed.contains(&r.handle));
-    let mut chunks: std::collections::HashMap<_, _> = known.map(|(id, r)| (*id, *r)).collect();
-    for c in &interrupted.chunks {
-        chunks.entry(c.id).or_insert(c.reference);
+/// The known packs of a volume, or of all objects.
+fn packs_of(memory: &Memory, domain: Option<ScopeAlias>) -> Vec<KnownPack> {
+    let volumes = memory.volumes();
+    let wanted = |p: &&KnownPack| match domain {
+        Some(domain) => p.domain == domain,
+        None => !volumes.contains(&p.domain),
+    };
+    let mut packs: Vec<KnownPack> = memory.packs.values().filter(wanted).copied().collect();
+    packs.sort_unstable_by_key(|p| p.handle);
+    packs
+}
+
+/// Plaintext bytes of each pack that the last snapshot needs.
+fn live(memory: &Memory, domain: Option<ScopeAlias>, packs: &[KnownPack]) -> HashMap<Handle, u64> {
+    let Some(domain) = domain else { return reuse::live_bytes(&memory.needed) };
+    let Some(volume) = memory.volume(&domain) else { return HashMap::new() };
+    let mut live: HashMap<Handle, u64> = packs.iter().map(|p| (p.handle, p.plain_bytes)).collect();
+    live.extend(volume.sparse.iter().copied());
+    live
+}
+
+/// What the chunks of objects are looked up in.
+pub async fn reusable_objects(
+    begun: &Begun,
+    state: &State,
+    store: &dyn ReadStore,
+) -> Result<Reusable, StoreError> {
+    let known = begun.memory.chunks.iter().filter(|(_, r)| begun.allowed.contains(&r.handle));
+    let mut chunks: HashMap<_, _> = known.map(|(id, r)| (*id, *r)).collect();
+    if let Some(key) = state.pending.as_ref().and_then(Pending::key) {
+        let add = |c: KnownChunk| {
+            chunks.entry(c.id).or_insert(c.reference);
+        };
+        resume::chunks(store, &key, &begun.interrupted, add).await?;
     }
-    Reusable(chunks)
+    Ok(Reusable(chunks))
 }
 
 /// Packs that are known to be gone: those marked so, and those that this run looked for in vain.
 async fn gone(
     store: &dyn ReadStore,
     state: &mut State,
-    memory: &Memory,
+    packs: &[KnownPack],
 ) -> Result<HashSet<Sha256>, StoreError> {
     let mut gone = HashSet::new();
     let mut after: Option<String> = None;
@@ -128,9 +200,7 @@ async fn gone(
             break;
         }
     }
-    let mut packs: Vec<KnownPack> = memory.packs.values().copied().collect();
-    packs.sort_unstable_by_key(|p| p.handle);
-    let look = reuse::rotating(&packs, state.looked, LOOKS).copied();
+    let look = reuse::rotating(packs, state.looked, LOOKS).copied();
     let looks: Vec<_> = look.map(|p| is_gone(store, p).boxed()).collect();
     let missing: Vec<Option<Sha256>> =
         stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).try_collect().await?;

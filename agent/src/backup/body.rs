@@ -1,7 +1,8 @@
 //! The body of a snapshot, sealed as the run's last pack, and the manifest as far as the run alone decides it.
 
+use super::commit::Covered;
 use super::error::BackupError;
-use super::pack::Packer;
+use super::pack::{Packer, domain_alias};
 use super::read::{DomainId, Gathered};
 use super::state::State;
 use super::{Request, Run};
@@ -14,15 +15,17 @@ use lifeboat_format::id::{RunId, ScopeAlias, SnapshotId};
 use lifeboat_format::manifest::{Counts, Coverage, Manifest, RunResult, SCHEMA};
 
 /// The domain of the body itself.
-const BODY: &str = "body";
+pub const BODY: &str = "body";
 
-/// Pseudonyms of scopes, and the run's own.
-pub(super) struct Aliases(Secret32, RunId);
+/// The key of scopes' pseudonyms, the run's own, and the dedup key.
+pub(super) struct Aliases(Secret32, RunId, Secret32);
 
 impl Aliases {
     pub(super) fn new(state: &State) -> Result<Self, BackupError> {
         let run = state.pending.as_ref().map_or_else(|| RunId(random::bytes()), |p| p.run);
-        Ok(Self(state.alias_key().ok_or(BackupError::NoKey)?, run))
+        let keys = state.alias_key().zip(state.dedup_key());
+        let (alias, dedup) = keys.ok_or(BackupError::NoKey)?;
+        Ok(Self(alias, run, dedup))
     }
     fn namespace(&self, name: &str) -> ScopeAlias {
         scope_alias(&self.0, &format!("ns/{name}"))
@@ -40,8 +43,7 @@ pub(super) struct Sealed {
     /// Without seq, prev, packs, carry and log.
     pub(super) manifest: Manifest,
     pub(super) report: Report,
-    /// Names of the domains that the run covers whole; none stands for all.
-    pub(super) covered: Option<Vec<String>>,
+    pub(super) covered: Covered,
 }
 
 pub(super) fn seal(
@@ -113,15 +115,15 @@ pub(super) fn seal(
             missed: gathered.report.missed_total,
         },
     };
-    Ok(Sealed { manifest, covered: covered(run.request, &gathered), report: gathered.report })
+    Ok(Sealed { manifest, covered: covered(run.request, &gathered, &aliases.2), report: gathered.report })
 }
 
 /// What the run covers whole, so that nothing of it need be carried.
-fn covered(request: &Request, gathered: &Gathered) -> Option<Vec<String>> {
+fn covered(request: &Request, gathered: &Gathered, dedup_key: &Secret32) -> Covered {
     if request.full {
-        return None;
+        return Covered::Objects;
     }
     let whole = request.whole_namespaces.then_some(&gathered.namespaces);
     let objects = whole.into_iter().flatten().map(|n| domain_name(DomainKind::Objects, n, ""));
-    Some(objects.collect())
+    Covered::Only(objects.map(|domain| domain_alias(dedup_key, &domain)).collect())
 }

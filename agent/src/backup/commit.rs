@@ -1,30 +1,30 @@
 //! The commit: pack lists, send log, and the manifest whose conditional create decides every race
-//! (docs/format.md, "Commit and reuse" 1–3).
+//! (docs/format.md, "Commit and reuse" 1–3). Snapshots and checkpoints alike.
+
+mod lists;
+mod names;
 
 use super::BackupError;
 use super::head::{self, ChainView};
-use super::log::{self, Memory};
-use super::pack::domain_alias;
+use super::log::{self, Content, Memory, Objects};
 use super::resume::{Resumed, is_fresh};
 use super::state::{KnownHead, LogKey, State, StateFile};
 use super::upload::Uploader;
 use bytes::Bytes;
-use jiff::Timestamp;
 use lifeboat_common::store::StoreErrorKind;
 use lifeboat_format::charter::Charter;
 use lifeboat_format::crypto::derive::Secret32;
-use lifeboat_format::crypto::random;
 use lifeboat_format::crypto::sign::SigningKey;
-use lifeboat_format::id::{ChunkId, Handle, Sha256};
-use lifeboat_format::manifest::{Bitmap, Carry, Manifest, PackSet, UnverifiedManifest};
+use lifeboat_format::id::{ChunkId, Handle, ScopeAlias, Sha256};
+use lifeboat_format::manifest::{Coverage, Manifest, UnverifiedManifest};
 use lifeboat_format::pack::Reference;
-use lifeboat_format::pack_list::{PackEntry, PackList};
-use lifeboat_format::send_log::{KnownChunk, KnownPack};
+use lifeboat_format::send_log::KnownPack;
+use lifeboat_format::volume_log::VolumeLog;
 use lifeboat_format::{layout, limits};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashSet;
 
-/// Days after which a domain that no run covers is no longer kept reusable.
-const CARRY_DAYS: i64 = 14;
+use lists::Lists;
+
 /// Races lost in a row before a run gives up.
 const RACES_MAX: usize = 16;
 
@@ -34,34 +34,52 @@ pub struct Commit<'a> {
     pub charter: &'a Charter,
     pub signing: &'a SigningKey,
     pub memory: &'a Memory,
-    /// Packs that this attempt sent; all are needed.
+    /// Packs that this attempt sent and that no list names yet; all are needed.
     pub new_packs: Vec<KnownPack>,
-    /// Packs of the interrupted attempt that this snapshot needs.
+    /// Packs of the interrupted attempt that this snapshot needs and that no list names yet.
     pub resumed: Vec<Resumed>,
-    /// Packs of earlier snapshots that this snapshot needs.
+    /// Packs that lists name already, and that this snapshot needs.
     pub reused: HashSet<Handle>,
-    /// Every chunk that the snapshot needs, Secrets aside.
-    pub needed: Vec<(ChunkId, Reference)>,
+    /// Those of them that an attempt of this run sent: fresh ones may be named whatever the chain says.
+    pub own: HashSet<Handle>,
     pub sealed_run_key: Vec<u8>,
-    /// Names of the domains that this run covers whole; none stands for all.
-    pub covered: Option<Vec<String>>,
+    pub covered: Covered,
+    pub remains: Remains,
     /// Everything but seq, prev, packs, carry and log.
     pub manifest: Manifest,
 }
 
+/// The domains that a run covers whole: what it does not need of them is not kept.
+#[derive(Debug, Clone)]
+pub enum Covered {
+    /// All but volumes.
+    Objects,
+    Only(HashSet<ScopeAlias>),
+}
+
+/// What a run leaves to the next one.
+pub enum Remains {
+    /// Every chunk of objects that the snapshot needs, Secrets aside.
+    Objects(Vec<(ChunkId, Reference)>),
+    /// The log of a volume; its files, and those of the log before that it makes useless.
+    Volume { log: Box<VolumeLog>, files: HashSet<Sha256>, replaced: HashSet<Sha256> },
+    /// What was known before, and the packs so far of a volume.
+    Checkpoint(ScopeAlias),
+}
+
 /// How a commit ended.
-#[derive(Debug)]
 pub enum Outcome {
-    Committed(Box<Manifest>, Sha256),
+    Committed(Box<Committed>),
     /// What the run built on has changed under it; it starts again.
     Redo(&'static str),
 }
 
-/// Lists, by name, with the packs of each that the snapshot needs, and when the oldest of them was noted.
-struct Lists {
-    own: BTreeMap<Sha256, Bitmap>,
-    known: HashMap<Handle, KnownPack>,
-    noted: i64,
+/// What was committed.
+pub struct Committed {
+    pub manifest: Manifest,
+    pub sha256: Sha256,
+    /// The run's packs, as lists name them now.
+    pub listed: Vec<KnownPack>,
 }
 
 impl Commit<'_> {
@@ -74,33 +92,50 @@ impl Commit<'_> {
     ) -> Result<Outcome, BackupError> {
         let lists = self.write_lists().await?;
         let key = Secret32::random();
-        let carried = self.carry(&view, state);
-        let (chunks, packs) = self.log_entries(&lists, &carried);
-        let log = log::save(self.uploader, self.memory, &key, chunks, packs).await?;
+        let content = self.log_content(&lists, &view, state).await?;
+        let log = log::save(self.uploader, self.memory, &key, content).await?;
         if let Some(pending) = &mut state.pending {
             pending.set_log(LogKey::new(log.root, &key));
         }
         file.save(state)?;
         self.manifest.log = Some(log);
+        let wanted = self.reused.clone();
         for _ in 0..RACES_MAX {
+            if self.is_checkpoint() {
+                // What it cannot keep is stored anew, if it is needed in the end.
+                self.reused = wanted.iter().filter(|h| self.nameable(h, &view)).copied().collect();
+            }
             if let Some(why) = self.stale(&view, &lists) {
                 return Ok(Outcome::Redo(why));
             }
             self.manifest.seq = view.free;
             self.manifest.prev = view.head().map(|h| h.sha256);
             self.manifest.packs = self.pack_sets(&lists);
-            self.manifest.carry = self.carry(&view, state);
+            self.manifest.carry = self.carry(&view, &lists);
             if self.create().await? {
-                let sha256 = Sha256::of(&self.manifest.payload());
-                state.committed(KnownHead { seq: self.manifest.seq, sha256 });
-                file.save(state)?;
-                return Ok(Outcome::Committed(Box::new(self.manifest), sha256));
+                return Ok(Outcome::Committed(Box::new(self.committed(lists, state, file)?)));
             }
             tracing::info!(slot = self.manifest.seq, "another run took the slot; looking at the chain again");
             let agent = self.signing.verify_key();
             view = head::read(self.uploader.store(), self.charter, &agent, state.head, true).await?;
         }
         Ok(Outcome::Redo("other runs took every slot that this one tried for"))
+    }
+
+    fn is_checkpoint(&self) -> bool {
+        self.manifest.coverage == Coverage::Checkpoint
+    }
+
+    fn committed(self, lists: Lists, state: &mut State, file: &StateFile) -> Result<Committed, BackupError> {
+        let sha256 = Sha256::of(&self.manifest.payload());
+        let head = KnownHead { seq: self.manifest.seq, sha256 };
+        if self.is_checkpoint() {
+            state.checkpointed(head)
+        } else {
+            state.committed(head)
+        }
+        file.save(state)?;
+        Ok(Committed { manifest: self.manifest, sha256, listed: lists.known.into_values().collect() })
     }
 
     /// Creates the manifest; false when somebody else has the slot.
@@ -111,7 +146,10 @@ impl Commit<'_> {
         let key = layout::manifest(self.manifest.seq);
         let store = self.uploader.store();
         match store.create(&key, bytes.clone(), Sha256::of(&bytes).0).await {
-            Ok(_) => Ok(true),
+            Ok(created) => {
+                self.uploader.told(created.store_time);
+                Ok(true)
+            }
             Err(e) if e.kind == StoreErrorKind::Exists => match store.get(&key, limits::MANIFEST_MAX).await {
                 Ok(there) => Ok(there == bytes),
                 Err(e) if e.kind == StoreErrorKind::TooLarge => Ok(false),
@@ -128,121 +166,90 @@ impl Commit<'_> {
                 "its packs are no longer fresh: another snapshot was committed a day after they were begun",
             );
         }
-        let named = |h: &Handle| {
-            let pack = self.memory.packs.get(h);
-            pack.is_some_and(|p| view.names(&p.list, p.index))
-        };
-        if !self.reused.iter().all(named) {
+        if !self.reused.iter().all(|h| self.nameable(h, view)) {
             return Some("packs that it reuses are no longer named by the last three snapshots");
         }
         None
     }
 
-    /// One list for this attempt's packs, one for each run key of the interrupted attempt.
-    async fn write_lists(&self) -> Result<Lists, BackupError> {
-        let noted = self.uploader.noted();
-        let mut out = Lists { own: BTreeMap::new(), known: HashMap::new(), noted };
-        let mut groups: BTreeMap<Vec<u8>, Vec<KnownPack>> = BTreeMap::new();
-        groups.insert(self.sealed_run_key.clone(), self.new_packs.clone());
-        for r in &self.resumed {
-            groups.entry(r.sealed_run_key.clone()).or_default().push(r.pack);
-        }
-        for (sealed_run_key, packs) in groups {
-            for packs in packs.chunks(limits::LIST_PACKS_MAX) {
-                self.write_list(&sealed_run_key, packs, &mut out).await?;
-            }
-        }
-        Ok(out)
+    /// Whether a pack that a list names may be named again: by rule 2b, or by 2a where this run sent it.
+    fn nameable(&self, handle: &Handle, view: &ChainView) -> bool {
+        let fresh = |p: &KnownPack| self.own.contains(handle) && is_fresh(p.noted, view.newest_modified);
+        let pack = self.memory.packs.get(handle);
+        pack.is_some_and(|p| view.names(&p.list, p.index) || fresh(p))
     }
 
-    async fn write_list(
+    /// The log: what the snapshot needs, and what stays reusable beside it.
+    async fn log_content(
         &self,
-        sealed_run_key: &[u8],
-        packs: &[KnownPack],
-        out: &mut Lists,
-    ) -> Result<(), BackupError> {
-        let entry = |p: &KnownPack| PackEntry { sha256: p.sha256, size: p.size, handle: p.handle };
-        let list = PackList {
-            nonce: random::bytes(),
-            sealed_run_key: sealed_run_key.to_vec(),
-            packs: packs.iter().map(entry).collect(),
-        };
-        let bytes = Bytes::from(list.encode());
-        let name = Sha256::of(&bytes);
-        self.uploader.create_named(&layout::list(&name), bytes, name).await?;
-        let mut bitmap = Bitmap::new(packs.len());
-        for (i, p) in packs.iter().enumerate() {
-            bitmap.insert(i);
-            let index = u32::try_from(i).expect("a list has fewer packs than 2^32");
-            out.known.insert(p.handle, KnownPack { list: name, index, ..*p });
-            out.noted = out.noted.min(p.noted);
-        }
-        out.own.insert(name, bitmap);
-        Ok(())
-    }
-
-    fn pack_sets(&self, lists: &Lists) -> Vec<PackSet> {
-        let mut sets = lists.own.clone();
-        for pack in self.reused.iter().filter_map(|h| self.memory.packs.get(h)) {
-            sets.entry(pack.list).or_default().insert(pack.index as usize);
-        }
-        sets.into_iter().map(|(list, bitmap)| PackSet { list, bitmap }).collect()
-    }
-
-    /// What the head keeps reusable of domains that this run does not cover, each with its own time, for 14 days.
-    fn carry(&self, view: &ChainView, state: &State) -> Vec<Carry> {
-        let Some(covered) = &self.covered else { return Vec::new() };
-        let Some(head) = view.window.first() else { return Vec::new() };
-        let Some(dedup_key) = state.dedup_key() else { return Vec::new() };
-        let covered: HashSet<_> = covered.iter().map(|d| domain_alias(&dedup_key, d)).collect();
-        let mut domain_of: HashMap<(Sha256, u32), _> = HashMap::new();
-        for p in self.memory.packs.values() {
-            domain_of.insert((p.list, p.index), p.domain);
-        }
-        let mut out: BTreeMap<(Sha256, Timestamp), Bitmap> = BTreeMap::new();
-        let mut keep = |list: Sha256, bitmap: &Bitmap, since: Timestamp| {
-            for i in bitmap.iter() {
-                let index = u32::try_from(i).unwrap_or(u32::MAX);
-                // A pack that no log knows (Secrets, bodies) can never be reused: nothing keeps it.
-                if domain_of.get(&(list, index)).is_some_and(|d| !covered.contains(d)) {
-                    out.entry((list, since)).or_default().insert(i);
-                }
+        lists: &Lists,
+        view: &ChainView,
+        state: &State,
+    ) -> Result<Content, BackupError> {
+        let kept = self.kept(view, lists);
+        let last = &self.memory.last;
+        let store = self.uploader.store();
+        let domains: HashSet<ScopeAlias> = kept.values().map(|p| p.domain).collect();
+        let (mut volumes, mut dropped) = (Vec::new(), HashSet::new());
+        for volume in &last.volumes {
+            if self.covers(&volume.domain) {
+                continue;
             }
-        };
-        for set in &head.manifest.packs {
-            keep(set.list, &set.bitmap, head.manifest.finished);
+            if domains.contains(&volume.domain) {
+                volumes.push(volume.clone());
+            } else {
+                // Its time is over: its files must not be named for ever.
+                dropped.extend(log::files_of(volume, &log::read_index(store, volume).await?));
+            }
         }
-        let oldest = self.manifest.finished.as_second() - CARRY_DAYS * 86_400;
-        for carry in head.manifest.carry.iter().filter(|c| c.since.as_second() >= oldest) {
-            keep(carry.list, &carry.bitmap, carry.since);
-        }
-        out.into_iter().map(|((list, since), bitmap)| Carry { list, bitmap, since }).collect()
-    }
-
-    /// The log's content: what the snapshot needs, and what stays reusable beside it.
-    fn log_entries(&self, lists: &Lists, carried: &[Carry]) -> (Vec<KnownChunk>, Vec<KnownPack>) {
-        let is_carried =
-            |p: &KnownPack| carried.iter().any(|c| c.list == p.list && c.bitmap.contains(p.index as usize));
+        dropped.extend(last.segments.iter().map(|s| s.sha256));
+        dropped.extend(last.pack_files.iter().map(|f| f.sha256));
+        let mut files: HashSet<Sha256> =
+            self.memory.files.iter().filter(|f| !dropped.contains(f)).copied().collect();
         let mut packs = lists.known.clone();
-        let mut kept: HashSet<Handle> = HashSet::new();
-        for (handle, pack) in &self.memory.packs {
-            if is_carried(pack) {
-                kept.insert(*handle);
+        packs.extend(kept.iter().map(|(h, p)| (*h, *p)));
+        packs.extend(self.reused.iter().filter_map(|h| Some((*h, *self.memory.packs.get(h)?))));
+        let objects = match &self.remains {
+            Remains::Objects(needed) => {
+                let chunks = self.object_chunks(needed, &kept);
+                let used: HashSet<Handle> = chunks.iter().map(|c| c.reference.handle).collect();
+                let volumes = self.memory.volumes();
+                packs.retain(|h, p| used.contains(h) || volumes.contains(&p.domain));
+                Objects::Chunks(chunks)
             }
-            if self.reused.contains(handle) || kept.contains(handle) {
-                packs.insert(*handle, *pack);
+            Remains::Volume { log, files: own, replaced } => {
+                files = files.difference(replaced).copied().collect();
+                files.extend(own);
+                volumes.push((**log).clone());
+                // The run's own body can never be reused.
+                let body = super::pack::domain_alias(
+                    &state.dedup_key().ok_or(BackupError::NoKey)?,
+                    super::body::BODY,
+                );
+                packs.retain(|_, p| p.domain != body);
+                self.kept_segments(&kept)
             }
-        }
-        // Of what the run covers, only what it needs: the rest is dead, and `reuse` must see that it is.
-        let mut chunks: HashMap<ChunkId, Reference> = self.needed.iter().copied().collect();
-        for (id, reference) in &self.memory.chunks {
-            if kept.contains(&reference.handle) {
-                chunks.entry(*id).or_insert(*reference);
+            Remains::Checkpoint(domain) => {
+                // Others must see that its packs are a volume's, although its first run has not finished.
+                if !volumes.iter().any(|v| v.domain == *domain) {
+                    volumes.push(VolumeLog::unfinished(*domain));
+                }
+                self.kept_segments(&kept)
             }
-        }
-        let used: HashSet<Handle> = chunks.values().map(|r| r.handle).collect();
-        let mut packs: Vec<KnownPack> = packs.into_values().filter(|p| used.contains(&p.handle)).collect();
-        packs.sort_unstable_by_key(|p| p.handle);
-        (chunks.into_iter().map(|(id, reference)| KnownChunk { id, reference }).collect(), packs)
+        };
+        Ok(Content {
+            packs: packs.into_values().collect(),
+            objects,
+            volumes,
+            files: files.into_iter().collect(),
+        })
+    }
+
+    /// The objects' segments as they were, unless nothing of them is reusable any more. A chunk in them whose pack is
+    /// no longer known is not reused.
+    fn kept_segments(&self, kept: &std::collections::HashMap<Handle, KnownPack>) -> Objects {
+        let volumes = self.memory.volumes();
+        let any = kept.values().any(|p| !volumes.contains(&p.domain));
+        Objects::Segments(if any { self.memory.last.segments.clone() } else { Vec::new() })
     }
 }

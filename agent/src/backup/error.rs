@@ -5,6 +5,7 @@ use super::resume::ResumeError;
 use super::setup::SetupError;
 use super::state::StateError;
 use crate::cluster::ClusterError;
+use crate::tree::TreeError;
 use lifeboat_common::store::StoreError;
 use lifeboat_format::FormatError;
 
@@ -32,6 +33,10 @@ pub enum BackupError {
         "Other runs committed under this one {attempts} times; see who else writes to this repository, then try again"
     )]
     Overtaken { attempts: usize },
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    #[error("interrupted; no snapshot was made, and the next run goes on from what was sent")]
+    Stopped,
 }
 
 impl From<ResumeError> for BackupError {
@@ -57,6 +62,8 @@ impl BackupError {
             Self::NoEpoch | Self::NoKey => "Keys",
             Self::Report { .. } => "Report",
             Self::Overtaken { .. } => "Overtaken",
+            Self::Tree(_) => "Tree",
+            Self::Stopped => "Interrupted",
         }
     }
 }

@@ -7,15 +7,40 @@ use super::upload::Uploader;
 use bytes::Bytes;
 use jiff::Timestamp;
 use lifeboat_common::store::{ReadStore, StoreError};
+use lifeboat_format::crypto::derive::{Secret32, labelled};
+use lifeboat_format::crypto::random;
 use lifeboat_format::id::{Handle, Sha256};
 use lifeboat_format::send_log::{self, KnownChunk, KnownPack, UploadPiece};
 use lifeboat_format::{layout, limits};
 use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
 
-/// After so many sealed bytes a piece is written.
-pub const PIECE_BYTES: u64 = 256 << 20;
-/// After so many seconds a piece is written.
-pub const PIECE_SECONDS: i64 = 60;
+/// When a piece is written.
+#[derive(Debug, Clone, Copy)]
+pub struct Cadence {
+    /// After so many sealed bytes.
+    pub bytes: u64,
+    /// After so many seconds.
+    pub seconds: i64,
+    /// Earlier while less was sent: after one in so many of the bytes sent so far. Zero: never earlier.
+    pub share: u64,
+    /// But not so soon after the one before, or after the beginning: short runs need none.
+    pub pause: Duration,
+}
+
+impl Cadence {
+    /// Of runs that read a cluster: they take seconds.
+    pub const OBJECTS: Self = Self { bytes: 256 << 20, seconds: 60, share: 0, pause: Duration::ZERO };
+    /// Of runs that read trees: a kill costs a second, or a five-hundredth of what was sent.
+    pub const TREES: Self = Self { bytes: 256 << 20, seconds: 60, share: 512, pause: Duration::from_secs(1) };
+
+    fn limit(&self, sent: u64) -> u64 {
+        sent.checked_div(self.share).map_or(self.bytes, |part| part.min(self.bytes))
+    }
+}
+
+/// Chunks in one piece, so that it stays far below the limit of a log's file: each takes about 80 bytes.
+const PIECE_CHUNKS_MAX: usize = 65_536;
 /// A pack is fresh for this long after the time that was noted for it, seconds.
 pub const FRESH_SECONDS: i64 = 24 * 3600;
 
@@ -34,15 +59,29 @@ pub struct Resumed {
     pub sealed_run_key: Vec<u8>,
 }
 
-/// Packs and chunks of the interrupted run, as far as they are fresh.
-#[derive(Debug, Default)]
+/// What an interrupted run of the same scope has left, as far as it may still be named.
+#[derive(Debug, Clone, Default)]
 pub struct Interrupted {
+    /// Packs that are fresh and that no list names yet.
     pub packs: HashMap<Handle, Resumed>,
-    pub chunks: Vec<KnownChunk>,
+    /// Packs that a checkpoint of the run made nameable: in the memory, too.
+    pub checkpointed: HashSet<Handle>,
+    /// The pieces of its upload log that arrived, newest first.
+    pub pieces: Vec<Sha256>,
 }
 
 impl Interrupted {
-    /// Divides packs that a snapshot reuses into those of the interrupted run and those of earlier snapshots.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.packs.is_empty() && self.checkpointed.is_empty()
+    }
+
+    #[must_use]
+    pub fn has(&self, handle: &Handle) -> bool {
+        self.packs.contains_key(handle) || self.checkpointed.contains(handle)
+    }
+
+    /// Divides packs that a snapshot reuses into those of the interrupted run and those of earlier manifests.
     #[must_use]
     pub fn split(mut self, reused: HashSet<Handle>) -> (Vec<Resumed>, HashSet<Handle>) {
         let (own, earlier): (Vec<Handle>, Vec<Handle>) =
@@ -59,43 +98,69 @@ pub fn is_fresh(noted: i64, newest_manifest: Option<Timestamp>) -> bool {
     newest_manifest.is_none_or(|newest| newest.as_second() < noted + FRESH_SECONDS)
 }
 
-/// Reads what the interrupted run has left.
+/// Reads what the interrupted run has left. `named` says whether the chain names a pack already (rule 2b).
 pub async fn load(
     store: &dyn ReadStore,
     pending: Option<&Pending>,
     newest_manifest: Option<Timestamp>,
+    named: &(dyn Fn(&Handle) -> bool + Sync),
 ) -> Result<Interrupted, StoreError> {
     let mut out = Interrupted::default();
     let Some((pending, key)) = pending.and_then(|p| Some((p, p.key()?))) else { return Ok(out) };
-    for sha256 in &pending.pieces {
-        let bytes = match store.get(&layout::agent(sha256), limits::LOG_SEGMENT_MAX).await {
-            Ok(bytes) => bytes,
-            Err(e) if e.kind.is_transient() => return Err(e),
-            // The state names a piece before it is sent; one that never arrived says nothing.
-            Err(_) => continue,
-        };
-        let piece_key = piece_key(&key, &bytes);
-        let Some(piece) = piece_key.and_then(|k| send_log::open_uploads(&k, &bytes[32..]).ok()) else {
+    let mut seen: HashSet<Sha256> = HashSet::new();
+    let mut next: Vec<Sha256> = pending.pieces.clone();
+    while let Some(sha256) = next.pop() {
+        if !seen.insert(sha256) {
             continue;
-        };
-        for pack in piece.packs.into_iter().filter(|p| is_fresh(p.noted, newest_manifest)) {
-            let sealed_run_key = piece.sealed_run_key.clone();
-            out.packs.insert(pack.handle, Resumed { pack, sealed_run_key });
         }
-        out.chunks.extend(piece.chunks);
+        let Some(piece) = read_piece(store, &key, &sha256).await? else { continue };
+        out.pieces.push(sha256);
+        next.extend(piece.prev);
+        for pack in piece.packs {
+            if named(&pack.handle) {
+                out.checkpointed.insert(pack.handle);
+            } else if is_fresh(pack.noted, newest_manifest) {
+                let sealed_run_key = piece.sealed_run_key.clone();
+                out.packs.insert(pack.handle, Resumed { pack, sealed_run_key });
+            }
+        }
     }
-    let Interrupted { packs, chunks } = &mut out;
-    chunks.retain(|c| packs.contains_key(&c.reference.handle));
     Ok(out)
 }
 
+/// Gives every chunk of the interrupted run's packs that may be named; reads the pieces again for it, since all of
+/// them together may be more than a run has memory for.
+pub async fn chunks(
+    store: &dyn ReadStore,
+    key: &Secret32,
+    interrupted: &Interrupted,
+    mut chunk: impl FnMut(KnownChunk) + Send,
+) -> Result<(), StoreError> {
+    for sha256 in &interrupted.pieces {
+        let Some(piece) = read_piece(store, key, sha256).await? else { continue };
+        piece.chunks.into_iter().filter(|c| interrupted.has(&c.reference.handle)).for_each(&mut chunk);
+    }
+    Ok(())
+}
+
+/// `None` for one that says nothing: the state names a piece before it is sent, and it may never have arrived.
+async fn read_piece(
+    store: &dyn ReadStore,
+    key: &Secret32,
+    sha256: &Sha256,
+) -> Result<Option<UploadPiece>, StoreError> {
+    let bytes = match store.get(&layout::agent(sha256), limits::LOG_SEGMENT_MAX).await {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind.is_transient() => return Err(e),
+        Err(_) => return Ok(None),
+    };
+    let Some(piece_key) = piece_key(key, &bytes) else { return Ok(None) };
+    Ok(send_log::open_uploads(&piece_key, &bytes[32..]).ok())
+}
+
 /// A piece stands behind 32 random bytes, from which and from the run's log key its own key follows.
-fn piece_key(
-    key: &lifeboat_format::crypto::derive::Secret32,
-    bytes: &[u8],
-) -> Option<lifeboat_format::crypto::derive::Secret32> {
-    let salt = bytes.get(..32)?;
-    Some(lifeboat_format::crypto::derive::labelled(key, "lifeboat/1 upload log", salt))
+fn piece_key(key: &Secret32, bytes: &[u8]) -> Option<Secret32> {
+    Some(labelled(key, "lifeboat/1 upload log", bytes.get(..32)?))
 }
 
 /// Writes pieces while a run goes on.
@@ -105,14 +170,29 @@ pub struct UploadLog {
     packs: Vec<KnownPack>,
     chunks: Vec<KnownChunk>,
     bytes: u64,
+    sent: u64,
     last: Timestamp,
-    piece_bytes: u64,
+    written: Instant,
+    prev: Option<Sha256>,
+    cadence: Cadence,
 }
 
 impl UploadLog {
+    /// `prev`: the last piece of the attempt that this one goes on from.
     #[must_use]
-    pub fn new(sealed_run_key: Vec<u8>, now: Timestamp, piece_bytes: u64) -> Self {
-        Self { sealed_run_key, packs: Vec::new(), chunks: Vec::new(), bytes: 0, last: now, piece_bytes }
+    pub fn new(sealed_run_key: Vec<u8>, now: Timestamp, cadence: Cadence, prev: Option<Sha256>) -> Self {
+        let (packs, chunks) = (Vec::new(), Vec::new());
+        Self {
+            sealed_run_key,
+            packs,
+            chunks,
+            bytes: 0,
+            sent: 0,
+            last: now,
+            written: Instant::now(),
+            prev,
+            cadence,
+        }
     }
 
     /// A pack has arrived in the store.
@@ -121,6 +201,7 @@ impl UploadLog {
             return; // Secrets and bodies are sealed anew by every run.
         }
         self.bytes += pack.size;
+        self.sent += pack.size;
         self.packs.push(pack);
         self.chunks.extend_from_slice(chunks);
     }
@@ -128,11 +209,13 @@ impl UploadLog {
     /// Whether a piece is due.
     #[must_use]
     pub fn is_due(&self, now: Timestamp) -> bool {
-        let old = now.as_second() - self.last.as_second() >= PIECE_SECONDS;
-        !self.packs.is_empty() && (old || self.bytes >= self.piece_bytes)
+        let old = now.as_second() - self.last.as_second() >= self.cadence.seconds;
+        let full = self.bytes >= self.cadence.limit(self.sent) || self.chunks.len() >= PIECE_CHUNKS_MAX;
+        let full = full && self.written.elapsed() >= self.cadence.pause;
+        !self.packs.is_empty() && (old || full)
     }
 
-    /// Writes a piece: the state names it first, so that it is found.
+    /// Writes a piece, when there is something to say: the state names it first, so that it is found.
     pub async fn write(
         &mut self,
         now: Timestamp,
@@ -141,25 +224,42 @@ impl UploadLog {
         file: &StateFile,
     ) -> Result<(), ResumeError> {
         self.last = now;
+        self.written = Instant::now();
         self.bytes = 0;
-        let Some((pending, key)) = state.pending.as_mut().and_then(|p| Some((p.run, p.key()?))) else {
+        let Some((run, key)) = state.pending.as_ref().and_then(|p| Some((p.run, p.key()?))) else {
             return Ok(());
         };
-        let piece = UploadPiece {
-            run: pending,
-            sealed_run_key: self.sealed_run_key.clone(),
-            packs: std::mem::take(&mut self.packs),
-            chunks: std::mem::take(&mut self.chunks),
-        };
-        let salt: [u8; 32] = lifeboat_format::crypto::random::bytes();
-        let piece_key = lifeboat_format::crypto::derive::labelled(&key, "lifeboat/1 upload log", &salt);
-        let sealed = Bytes::from([salt.to_vec(), send_log::seal_uploads(&piece_key, &piece)].concat());
+        let packs = std::mem::take(&mut self.packs);
+        let chunks = std::mem::take(&mut self.chunks);
+        for part in chunks.chunks(PIECE_CHUNKS_MAX) {
+            let handles: HashSet<Handle> = part.iter().map(|c| c.reference.handle).collect();
+            let packs = packs.iter().filter(|p| handles.contains(&p.handle)).copied().collect();
+            let sealed_run_key = self.sealed_run_key.clone();
+            let piece = UploadPiece { run, sealed_run_key, packs, chunks: part.to_vec(), prev: self.prev };
+            self.send(&key, &piece, uploader, state, file).await?;
+        }
+        Ok(())
+    }
+
+    async fn send(
+        &mut self,
+        key: &Secret32,
+        piece: &UploadPiece,
+        uploader: &Uploader,
+        state: &mut State,
+        file: &StateFile,
+    ) -> Result<(), ResumeError> {
+        let salt: [u8; 32] = random::bytes();
+        let piece_key = labelled(key, "lifeboat/1 upload log", &salt);
+        let sealed = Bytes::from([salt.to_vec(), send_log::seal_uploads(&piece_key, piece)].concat());
         let sha256 = Sha256::of(&sealed);
         if let Some(pending) = &mut state.pending {
-            pending.pieces.push(sha256);
+            // The one that has arrived, and the one that may not.
+            pending.pieces = self.prev.into_iter().chain([sha256]).collect();
         }
         file.save(state)?;
         uploader.create_named(&layout::agent(&sha256), sealed, sha256).await?;
+        self.prev = Some(sha256);
         Ok(())
     }
 }

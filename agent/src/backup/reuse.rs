@@ -21,11 +21,11 @@ fn age_max_days(sha256: &Sha256) -> i64 {
     150 + i64::from(sha256.0[0] % 60)
 }
 
-/// The packs that this run may name beside its own. `needed` are the chunks of the head's own log.
+/// The packs that this run may name beside its own. `live` is what the head's snapshot needs of each, bytes of plaintext.
 #[must_use]
 pub fn reusable<'a>(
     packs: impl Iterator<Item = &'a KnownPack>,
-    needed: &[KnownChunk],
+    live: &HashMap<Handle, u64>,
     view: &ChainView,
     gone: &HashSet<Sha256>,
     now: Timestamp,
@@ -38,12 +38,24 @@ pub fn reusable<'a>(
             usable.entry(p.domain).or_default().push(*p);
         }
     }
-    let live = live_bytes(needed);
-    usable.into_values().flat_map(|domain| without_worst(domain, &live)).collect()
+    usable.into_values().flat_map(|domain| without_worst(domain, live)).collect()
 }
 
-/// Plaintext bytes of each pack that the head needs.
-fn live_bytes(needed: &[KnownChunk]) -> HashMap<Handle, u64> {
+/// Whether a pack may be stored anew because of its size or of what is left of it, should there be many such.
+#[must_use]
+pub fn is_sparse(pack: &KnownPack, live: u64) -> bool {
+    pack.size < SMALL || percent(pack, live) < LIVE_MIN_PERCENT
+}
+
+/// The part of a pack's plaintext that is live.
+#[must_use]
+pub fn percent(pack: &KnownPack, live: u64) -> u64 {
+    live * 100 / pack.plain_bytes.max(1)
+}
+
+/// Plaintext bytes of each pack that these chunks are in.
+#[must_use]
+pub fn live_bytes(needed: &[KnownChunk]) -> HashMap<Handle, u64> {
     let mut live = HashMap::new();
     for c in needed {
         *live.entry(c.reference.handle).or_default() += u64::from(c.reference.length);
@@ -57,7 +69,7 @@ fn without_worst(mut domain: Vec<KnownPack>, live: &HashMap<Handle, u64>) -> Vec
     let total: u64 = domain.iter().map(live_of).sum();
     let small = domain.iter().filter(|p| p.size < SMALL).count();
     let mut allowance = total * ANEW_PERCENT / 100;
-    let percent = |p: &KnownPack| live_of(p) * 100 / p.plain_bytes.max(1);
+    let percent = |p: &KnownPack| percent(p, live_of(p));
     domain.sort_by_key(|p| (percent(p), p.size, p.handle));
     let mut keep = Vec::new();
     for p in &domain {
@@ -129,10 +141,11 @@ mod tests {
 
     fn usable(packs: &[KnownPack], chunks: &[KnownChunk], named: &[usize], days: i64) -> Vec<u8> {
         let now = Timestamp::from_second(days * 86_400).unwrap();
-        let mut out: Vec<u8> = reusable(packs.iter(), chunks, &view(named), &HashSet::new(), now)
-            .iter()
-            .map(|h| h.0[0])
-            .collect();
+        let mut out: Vec<u8> =
+            reusable(packs.iter(), &live_bytes(chunks), &view(named), &HashSet::new(), now)
+                .iter()
+                .map(|h| h.0[0])
+                .collect();
         out.sort_unstable();
         out
     }
@@ -142,7 +155,9 @@ mod tests {
         let packs = [pack(1, 5 << 20, 100), pack(2, 5 << 20, 100)];
         assert_eq!(usable(&packs, &[chunk(1, 100), chunk(2, 100)], &[1], 0), [1]);
         let gone = HashSet::from([Sha256([1; 32])]);
-        assert!(reusable(packs.iter(), &[], &view(&[1]), &gone, Timestamp::UNIX_EPOCH).is_empty());
+        assert!(
+            reusable(packs.iter(), &HashMap::new(), &view(&[1]), &gone, Timestamp::UNIX_EPOCH).is_empty()
+        );
     }
 
     #[test]

@@ -1,24 +1,25 @@
 //! The run's packs on their way to the store, and what is known of those that arrived.
 
-use super::pack::Packer;
+use super::pack::{NewPack, Packer};
 use super::resume::{ResumeError, UploadLog, known_pack};
 use super::state::{State, StateFile};
-use super::upload::{Outgoing, PackSender, Uploader};
+use super::upload::{Outgoing, PackSender, Room, Uploader};
 use bytes::Bytes;
 use lifeboat_common::clock::Clock;
+use lifeboat_common::store::StoreError;
 use lifeboat_format::id::Sha256;
 use lifeboat_format::send_log::{KnownChunk, KnownPack};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Sends what the packer seals, and logs what has arrived.
+/// Sends what is sealed, and logs what has arrived.
 pub struct Sending<'a> {
     sender: PackSender,
     uploader: Uploader,
     clock: Arc<dyn Clock>,
     log: UploadLog,
-    state: &'a mut State,
-    file: &'a StateFile,
+    pub state: &'a mut State,
+    pub file: &'a StateFile,
     waiting: HashMap<Sha256, (KnownPack, Vec<KnownChunk>)>,
     /// Packs that arrived, in order of arrival; their list is not written yet.
     pub packs: Vec<KnownPack>,
@@ -40,20 +41,46 @@ impl<'a> Sending<'a> {
     /// Sends the packer's finished packs; waits where the store is slower than the cluster.
     pub async fn take(&mut self, packer: &mut Packer) -> Result<(), ResumeError> {
         for new in std::mem::take(&mut packer.outbox) {
-            let known = known_pack(&new, self.uploader.noted());
-            let outgoing = Outgoing { sha256: new.sealed.sha256, bytes: Bytes::from(new.sealed.bytes) };
-            self.waiting.insert(known.sha256, (known, new.chunks));
-            let arrived = self.sender.send(outgoing).await?;
-            self.note(arrived).await?;
+            self.send(new, None).await?;
         }
         Ok(())
     }
 
-    /// Waits for the last pack.
-    pub async fn finish(mut self) -> Result<Vec<KnownPack>, ResumeError> {
+    /// Sends one pack; waits while too much is under way.
+    pub async fn send(&mut self, new: NewPack, room: Option<Room>) -> Result<(), ResumeError> {
+        let known = known_pack(&new, self.uploader.noted());
+        let outgoing = Outgoing { sha256: new.sealed.sha256, bytes: Bytes::from(new.sealed.bytes), room };
+        self.waiting.insert(known.sha256, (known, new.chunks));
+        let arrived = self.sender.send(outgoing).await?;
+        self.note(arrived).await
+    }
+
+    /// Whether nothing is on its way.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.sender.is_idle()
+    }
+
+    /// Waits for a pack to arrive, which is then to be [taken in](Self::take_in). May be dropped.
+    pub async fn next(&mut self) -> Option<Result<Sha256, StoreError>> {
+        self.sender.next().await
+    }
+
+    /// Takes in a pack that has arrived, and logs what has when that is due.
+    pub async fn take_in(&mut self, arrived: Option<Sha256>) -> Result<(), ResumeError> {
+        self.note(arrived.into_iter().collect()).await
+    }
+
+    /// Waits for the last pack, and gives all that no list names yet.
+    pub async fn wait(&mut self) -> Result<Vec<KnownPack>, ResumeError> {
         let arrived = self.sender.wait().await?;
         self.note(arrived).await?;
-        Ok(self.packs)
+        Ok(std::mem::take(&mut self.packs))
+    }
+
+    /// Logs what has arrived, so that nothing of it is lost.
+    pub async fn write_log(&mut self) -> Result<(), ResumeError> {
+        self.log.write(self.clock.now(), &self.uploader, self.state, self.file).await
     }
 
     async fn note(&mut self, arrived: Vec<Sha256>) -> Result<(), ResumeError> {
@@ -62,9 +89,8 @@ impl<'a> Sending<'a> {
             self.log.arrived(known, &chunks);
             self.packs.push(known);
         }
-        let now = self.clock.now();
-        if self.log.is_due(now) {
-            self.log.write(now, &self.uploader, self.state, self.file).await?;
+        if self.log.is_due(self.clock.now()) {
+            self.write_log().await?;
         }
         Ok(())
     }

@@ -26,6 +26,10 @@ pub enum SetupError {
         "This is another cluster than the one that the repository's snapshots are of (its kube-system namespace is another one); run `lifeboat adopt` to go on from a rebuilt cluster, or use a repository of its own"
     )]
     OtherCluster,
+    #[error(
+        "This is another host, or another configuration, than the one that the repository's path volumes were backed up from; run `lifeboat adopt` to go on from a rebuilt host, or use a repository of its own"
+    )]
+    OtherHost,
     #[error(transparent)]
     Unsupported(FormatError),
 }
@@ -66,7 +70,7 @@ impl Setup {
     }
 
     /// Locks the state; a new one where there is none, a new dedup key where the charter asks for it.
-    pub(super) fn open_state(&self) -> Result<(StateFile, State), super::BackupError> {
+    pub(crate) fn open_state(&self) -> Result<(StateFile, State), super::BackupError> {
         let charter = self.charter.charter();
         let key = self.signing.verify_key().to_string();
         let (file, state) = StateFile::open(&self.state, charter.cluster.as_str())?;
@@ -84,7 +88,8 @@ impl Setup {
         }
         if state.agent_key != key {
             // Another key continues the chain from where the charter says; what the old one knew is not its own.
-            (state.agent_key, state.head, state.origin) = (key, None, None);
+            (state.agent_key, state.head) = (key, None);
+            (state.origin, state.path_origin) = (None, None);
             state.renew_dedup_key(charter.dedup_generation);
         }
         Ok((file, state))
@@ -96,6 +101,17 @@ impl Setup {
             Some(known) if known != origin => Err(SetupError::OtherCluster),
             _ => {
                 state.origin = Some(origin);
+                Ok(())
+            }
+        }
+    }
+
+    /// As [`Setup::check_origin`], for the host that path volumes are on.
+    pub(crate) fn check_host(&self, state: &mut State, origin: Sha256) -> Result<(), SetupError> {
+        match state.path_origin {
+            Some(known) if known != origin => Err(SetupError::OtherHost),
+            _ => {
+                state.path_origin = Some(origin);
                 Ok(())
             }
         }

@@ -13,6 +13,8 @@ use zeroize::Zeroizing;
 
 /// Log keys of this many snapshots are kept: so many send logs can be opened.
 const LOGS_KEPT: usize = 3;
+/// Interrupted runs of other scopes that are remembered.
+const PAUSED_MAX: usize = 16;
 /// A state file over this size is not one, bytes.
 const STATE_MAX: u64 = 1 << 20;
 
@@ -50,7 +52,7 @@ pub struct LogKey {
     key: ByteVec,
 }
 
-/// A run that has not committed yet.
+/// A run that has not committed its snapshot yet.
 #[derive(Clone, Encode, Decode)]
 #[cbor(map)]
 pub struct Pending {
@@ -58,12 +60,16 @@ pub struct Pending {
     pub run: RunId,
     #[n(1)]
     key: ByteVec,
-    /// Pieces of its upload log under `agent/`, oldest first.
+    /// Pieces of its upload log under `agent/`, oldest first: the newest few, each of which names the one before it.
     #[n(2)]
     pub pieces: Vec<Sha256>,
     /// Its send log, written before the manifest that names it.
     #[n(3)]
     log: Option<LogKey>,
+    /// What it backs up: empty for a cluster's objects, else the domain of a volume.
+    #[n(4)]
+    #[cbor(default)]
+    scope: String,
 }
 
 #[derive(Clone, Encode, Decode)]
@@ -94,6 +100,13 @@ pub struct State {
     /// Where the rotating look at reused packs goes on.
     #[n(10)]
     pub looked: u64,
+    /// The host that path volumes were read on.
+    #[n(11)]
+    pub path_origin: Option<Sha256>,
+    /// Interrupted runs of other scopes than `pending`, newest last.
+    #[n(12)]
+    #[cbor(default)]
+    paused: Vec<Pending>,
 }
 
 fn secret(bytes: &ByteVec) -> Option<Secret32> {
@@ -117,8 +130,8 @@ impl LogKey {
 
 impl Pending {
     #[must_use]
-    pub fn new(run: RunId, key: &Secret32) -> Self {
-        Self { run, key: bytes(key), pieces: Vec::new(), log: None }
+    pub fn new(scope: &str, run: RunId, key: &Secret32) -> Self {
+        Self { run, key: bytes(key), pieces: Vec::new(), log: None, scope: scope.to_owned() }
     }
     #[must_use]
     pub fn key(&self) -> Option<Secret32> {
@@ -145,6 +158,8 @@ impl State {
             pending: None,
             charter: 0,
             looked: 0,
+            path_origin: None,
+            paused: Vec::new(),
         }
     }
 
@@ -154,6 +169,7 @@ impl State {
         self.dedup_key = bytes(&Secret32::random());
         self.log_keys.clear();
         self.pending = None;
+        self.paused.clear();
     }
 
     #[must_use]
@@ -166,19 +182,56 @@ impl State {
         secret(&self.alias_key)
     }
 
+    /// Makes the interrupted run of `scope`, if there is one, the pending one; another's waits for its turn.
+    pub fn turn_to(&mut self, scope: &str) {
+        if self.pending.as_ref().is_some_and(|p| p.scope == scope) {
+            return;
+        }
+        self.paused.extend(self.pending.take());
+        let own = self.paused.iter().rposition(|p| p.scope == scope);
+        self.pending = own.map(|i| self.paused.remove(i));
+        let over = self.paused.len().saturating_sub(PAUSED_MAX);
+        self.paused.drain(..over);
+    }
+
     /// The pending run is committed as `head`: its log key is kept, and that of the oldest forgotten.
     pub fn committed(&mut self, head: KnownHead) {
-        if let Some(log) = self.pending.take().and_then(|p| p.log) {
-            self.log_keys.insert(0, log);
-            self.log_keys.truncate(LOGS_KEPT);
-        }
+        let log = self.pending.take().and_then(|p| p.log);
+        self.keep_log(log);
         self.head = Some(head);
     }
 
-    /// Whether the pending run wrote the log with this root: then its manifest is ours although we never heard so.
+    /// As [`State::committed`], for a checkpoint: the run goes on.
+    pub fn checkpointed(&mut self, head: KnownHead) {
+        let log = self.pending.as_mut().and_then(|p| p.log.take());
+        self.keep_log(log);
+        self.head = Some(head);
+    }
+
+    /// Notes that the log with this root was committed, when an interrupted run wrote it and never heard so; with a
+    /// snapshot that run is over, with a checkpoint it goes on.
+    pub fn heard_of(&mut self, root: &Sha256, checkpoint: bool) {
+        let wrote = |p: &&mut Pending| p.log.as_ref().is_some_and(|l| l.root == *root);
+        let Some(run) = self.pending.iter_mut().chain(&mut self.paused).find(wrote) else { return };
+        let (log, id) = (run.log.take(), run.run);
+        self.keep_log(log);
+        if !checkpoint {
+            self.pending = self.pending.take().filter(|p| p.run != id);
+            self.paused.retain(|p| p.run != id);
+        }
+    }
+
+    /// Whether anything was begun that did not commit.
     #[must_use]
-    pub fn wrote_log(&self, root: &Sha256) -> bool {
-        self.pending.as_ref().and_then(|p| p.log.as_ref()).is_some_and(|l| l.root == *root)
+    pub fn interrupted(&self) -> bool {
+        self.pending.is_some() || !self.paused.is_empty()
+    }
+
+    fn keep_log(&mut self, log: Option<LogKey>) {
+        if let Some(log) = log {
+            self.log_keys.insert(0, log);
+            self.log_keys.truncate(LOGS_KEPT);
+        }
     }
 }
 
@@ -258,11 +311,11 @@ mod tests {
         assert!(none.is_none());
         let mut state = State::fresh("prod", 1, "ed25519:x");
         for n in 0..5 {
-            let mut pending = Pending::new(RunId([n; 16]), &Secret32::random());
+            let mut pending = Pending::new("", RunId([n; 16]), &Secret32::random());
             pending.set_log(LogKey::new(Sha256([n; 32]), &Secret32::random()));
             state.pending = Some(pending);
-            assert!(state.wrote_log(&Sha256([n; 32])));
             state.committed(KnownHead { seq: 7, sha256: Sha256([1; 32]) });
+            assert!(!state.interrupted());
         }
         file.save(&state).unwrap();
         assert!(matches!(StateFile::open(dir.path(), "prod"), Err(StateError::Locked { .. })));
@@ -279,5 +332,27 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("prod.cbor"), b"junk").unwrap();
         assert!(matches!(StateFile::open(dir.path(), "prod"), Err(StateError::Damaged { .. })));
+    }
+
+    #[test]
+    fn an_interrupted_run_waits_for_its_own_kind() {
+        let mut state = State::fresh("prod", 1, "ed25519:x");
+        let mut pending = Pending::new("path/a", RunId([1; 16]), &Secret32::random());
+        pending.set_log(LogKey::new(Sha256([1; 32]), &Secret32::random()));
+        state.pending = Some(pending);
+        state.turn_to("");
+        assert!(state.pending.is_none() && state.interrupted());
+        state.pending = Some(Pending::new("", RunId([2; 16]), &Secret32::random()));
+        state.committed(KnownHead { seq: 1, sha256: Sha256([1; 32]) });
+        state.turn_to("path/a");
+        assert_eq!(state.pending.as_ref().map(|p| p.run), Some(RunId([1; 16])));
+        state.heard_of(&Sha256([1; 32]), true);
+        assert_eq!((state.log_keys.len(), state.interrupted()), (1, true), "a checkpoint ends no run");
+        if let Some(pending) = &mut state.pending {
+            pending.set_log(LogKey::new(Sha256([2; 32]), &Secret32::random()));
+        }
+        state.turn_to("");
+        state.heard_of(&Sha256([2; 32]), false);
+        assert_eq!((state.log_keys.len(), state.interrupted()), (2, false));
     }
 }

@@ -107,11 +107,11 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
     })
 }
 
-fn usage(error: ConfigError) -> anyhow::Error {
+pub(super) fn usage(error: ConfigError) -> anyhow::Error {
     UsageError::new(error.to_string()).into()
 }
 
-async fn interrupted() {
+pub(super) async fn interrupted() {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut term) = signal(SignalKind::terminate()) else { return std::future::pending().await };
     tokio::select! {
@@ -120,7 +120,7 @@ async fn interrupted() {
     }
 }
 
-async fn setup(config: &AgentConfig, clock: Arc<dyn Clock>) -> anyhow::Result<Setup> {
+pub(super) async fn setup(config: &AgentConfig, clock: Arc<dyn Clock>) -> anyhow::Result<Setup> {
     let store = config.repo.open(Some(config.cluster.as_str()), &config.s3, clock).await?;
     let charter = std::fs::read_to_string(&config.charter)
         .map_err(|e| UsageError::new(format!("Cannot read the charter {}: {e}", config.charter.display())))?;

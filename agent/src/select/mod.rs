@@ -14,5 +14,5 @@ pub mod rules;
 pub use classify::{Class, Derived, Excluded, Skipped, classify, classify_broken, classify_kind, opted_out};
 pub use facts::Facts;
 pub use order::sort_for_listing;
-pub use report::{Report, RunResult};
+pub use report::{Counts, Missed, Report, RunResult};
 pub use rules::{ClusterScope, RuleError, Selection, SelectionSpec};

@@ -1,33 +1,39 @@
-//! `lifeboat ls`: the folders and objects of a snapshot, by the paths that `cat` and `extract` take.
+//! `lifeboat ls`: the folders, objects and files of a snapshot, by the paths that `cat` and `extract` take.
 
 use crate::args::RepoArgs;
 use crate::context::Context;
-use crate::reading::{Reading, Trust, object_paths};
-use crate::table::{Table, bytes, printable};
+use crate::listing::Listing;
+use crate::paths::{self, SnapshotPath, VolumePath, snapshot_paths};
+use crate::reading::{Reading, Trust};
+use crate::table::{Table, bytes};
+use crate::volumes::{self, Found};
 use anyhow::{Result, bail};
 use futures::StreamExt as _;
 use lifeboat_common::exit::Exit;
-use lifeboat_common::reader::{ObjectPath, OpenSnapshot};
+use lifeboat_common::reader::{ObjectPath, OpenSnapshot, ReadError, Tree, TreeEntry};
 use serde::Serialize;
+use std::ffi::OsString;
 
 /// List what is in a snapshot
 ///
-/// Folders end with a slash. The paths are those of cat, find and extract.
+/// Folders end with a slash. The paths are those of cat, find, diff and extract. Names of files
+/// that are no text, or that a terminal would obey, are shown with escapes such as \\n, \\xff and
+/// \\u{202e}, and can be given so.
 ///
 ///   lifeboat ls latest --repo file:///backups --identity identity.txt
 ///   lifeboat ls latest objects/web/configmap --repo file:///backups --identity identity.txt
-///   lifeboat ls 42 -R objects/web --repo file:///backups --identity identity.txt
+///   lifeboat ls latest -l volumes/_paths/home/etc --repo file:///backups --identity identity.txt
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct LsArgs {
     /// A number, an id or the beginning of one, or `latest`
     snapshot: String,
 
-    /// Folders or objects in it (default: its top)
+    /// Folders, objects or files in it (default: its top)
     #[arg(value_name = "PATH")]
-    paths: Vec<String>,
+    paths: Vec<OsString>,
 
-    /// Show sizes
+    /// Show sizes; of files also permissions, owners and times
     #[arg(long, short)]
     long: bool,
 
@@ -49,70 +55,135 @@ pub(crate) struct Item {
     /// Of an object's JSON, bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     size: Option<u64>,
-    /// Objects in a namespace's folder.
+    /// Objects or files in a folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     entries: Option<u64>,
 }
 
-#[derive(Serialize)]
-struct Document {
-    schema: &'static str,
-    seq: u64,
-    verified: bool,
+/// What the arguments name, looked up before anything is printed.
+#[derive(Default)]
+struct Named {
     items: Vec<Item>,
+    entries: Vec<(Tree, Box<TreeEntry>)>,
+    failed: u64,
 }
 
 pub(crate) async fn run(args: &LsArgs, context: &mut Context<'_>) -> Result<Exit> {
-    let paths = object_paths(&args.paths)?;
+    let paths = snapshot_paths(&args.paths)?;
     let reading = Reading::open(&args.repo, Trust::Optional, context).await?;
-    let open = reading.open_snapshot(&args.snapshot, &paths).await?;
-    let mut all = Vec::new();
-    let mut failed = 0;
-    let top = [ObjectPath::default()];
-    let named = !paths.is_empty();
-    for (i, path) in if named { paths.iter() } else { top.iter() }.enumerate() {
-        let given = args.paths.get(i).map_or("", String::as_str);
-        let is_top = path.namespace.is_none() && !given.trim_start_matches("./").starts_with("objects");
-        let found = if args.recursive {
-            below(&open, path, &mut failed).await
-        } else {
-            level(&open, path, is_top, &mut failed).await
-        };
-        if found.is_empty() && named && failed == 0 {
+    let open = reading.open_for(&args.snapshot, &paths).await?;
+    let mut named = Named::default();
+    if paths.is_empty() {
+        named.look(&open, &SnapshotPath::Top, args.recursive).await?;
+    }
+    for (path, argument) in paths.iter().zip(&args.paths) {
+        if !named.look(&open, path, args.recursive).await? && named.failed == 0 {
+            let given = paths::given(argument);
             bail!(
-                "Snapshot {} has no '{}'; `lifeboat ls {}` lists what it has",
+                "Snapshot {} has no '{given}'; `lifeboat ls {}` lists what it has",
                 open.seq(),
-                printable(given),
                 args.snapshot
             );
         }
-        all.extend(found);
     }
-    all.sort();
-    all.dedup();
-    if args.json {
-        context.json(&Document {
-            schema: "lifeboat/ls/1",
-            seq: open.seq(),
-            verified: reading.verified,
-            items: all,
-        })?;
+    let Named { mut items, entries, mut failed } = named;
+    items.sort();
+    items.dedup();
+    let head =
+        serde_json::json!({"schema": "lifeboat/ls/1", "seq": open.seq(), "verified": reading.verified});
+    let mut listing = Listing::begin(context.out, args.json, &head)?;
+    if args.long && !args.json {
+        listing.text(&table(&items))?;
     } else {
-        print(&all, args.long, context)?;
+        items.iter().try_for_each(|item| listing.add_item(&item.path, item))?;
     }
+    for (tree, entry) in entries {
+        failed += list(&mut listing, &tree, &entry, args).await?;
+    }
+    listing.end()?;
     Ok(if failed > 0 { Exit::Failed } else { Exit::Done })
 }
 
+/// Prints what an entry of a volume has; how many things could not be read.
+async fn list(listing: &mut Listing<'_>, tree: &Tree, entry: &TreeEntry, args: &LsArgs) -> Result<u64> {
+    let mut failed = 0;
+    let mut below = volumes::listed(tree, entry, args.recursive);
+    while let Some(next) = below.next().await {
+        match next {
+            Ok(found) => listing.add_file(tree.shown(&found.path), &found, args.long)?,
+            Err(e) => {
+                failed += 1;
+                tracing::error!("{e}");
+            }
+        }
+    }
+    Ok(failed)
+}
+
+impl Named {
+    /// Whether there is anything of that path.
+    async fn look(&mut self, open: &OpenSnapshot, path: &SnapshotPath, recursive: bool) -> Result<bool> {
+        let (items, entries) = (self.items.len(), self.entries.len());
+        match path {
+            SnapshotPath::Top if recursive => {
+                self.items.extend(below(open, &ObjectPath::default(), &mut self.failed).await);
+                self.whole_volumes(open, &VolumePath::default()).await?;
+            }
+            SnapshotPath::Top => self.items.extend(top(open)),
+            SnapshotPath::Object(path) if recursive => {
+                self.items.extend(below(open, path, &mut self.failed).await);
+            }
+            SnapshotPath::Object(path) => self.items.extend(level(open, path, &mut self.failed).await),
+            SnapshotPath::Volume(path) => match volumes::find(open, path).await? {
+                None => {}
+                Some(Found::Entry(tree, entry)) => self.entries.push((tree, entry)),
+                Some(Found::Folder(path)) if recursive => self.whole_volumes(open, &path).await?,
+                Some(Found::Folder(path)) => {
+                    let folders = volumes::folders(open, &path);
+                    let item = |(path, entries)| Item { path, size: None, entries: Some(entries) };
+                    self.items.extend(folders.into_iter().map(item));
+                    return Ok(true);
+                }
+            },
+        }
+        let empty_directory = self.entries.len() > entries;
+        Ok(self.items.len() > items || empty_directory)
+    }
+
+    async fn whole_volumes(&mut self, open: &OpenSnapshot, path: &VolumePath) -> Result<()> {
+        for tree in volumes::trees(open, path) {
+            let root = match tree {
+                Ok(tree) => tree.entry(b"").await.map(|root| (tree, root)),
+                Err(e) => Err(e),
+            };
+            match root {
+                Ok((tree, root)) => self.entries.extend(root.map(|root| (tree, Box::new(root)))),
+                Err(e @ (ReadError::WrongIdentity { .. } | ReadError::NoEpoch { .. })) => {
+                    return Err(e.into());
+                }
+                Err(e) => {
+                    self.failed += 1;
+                    tracing::error!("{e}");
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn top(open: &OpenSnapshot) -> Vec<Item> {
+    let folder = |path: &str| Item { path: path.to_owned(), size: None, entries: None };
+    let volumes = open.volumes().next().is_some();
+    let objects = !volumes || open.domains().iter().any(|d| d.has_objects());
+    let objects = objects.then(|| folder("objects/"));
+    objects.into_iter().chain(volumes.then(|| folder("volumes/"))).collect()
+}
+
 /// What stands directly in a folder.
-async fn level(open: &OpenSnapshot, path: &ObjectPath, is_top: bool, failed: &mut u64) -> Vec<Item> {
+async fn level(open: &OpenSnapshot, path: &ObjectPath, failed: &mut u64) -> Vec<Item> {
     let folder = |path: String| Item { path, size: None, entries: None };
     let mut items = Vec::new();
     match (&path.namespace, &path.kind_group) {
-        (None, _) if is_top => {
-            items.push(folder("objects/".to_owned()));
-            let volumes = open.domains().iter().any(|d| !d.has_objects());
-            items.extend(volumes.then(|| folder("volumes/".to_owned())));
-        }
         (None, _) => {
             for domain in open.domains().iter().filter(|d| d.has_objects()) {
                 let path = format!("{}/", domain.folder());
@@ -156,15 +227,14 @@ impl Item {
     }
 }
 
-fn print(items: &[Item], long: bool, context: &mut Context<'_>) -> Result<()> {
-    if !long {
-        return items.iter().try_for_each(|item| context.line(printable(&item.path)));
+fn table(items: &[Item]) -> String {
+    if items.is_empty() {
+        return String::new();
     }
     let mut table = Table::new(&["SIZE", "ENTRIES", "PATH"], &[0, 1]);
     for item in items {
         let entries = item.entries.map_or_else(String::new, |n| n.to_string());
         table.row([item.size.map_or_else(String::new, bytes), entries, item.path.clone()]);
     }
-    write!(context.out, "{}", table.render())?;
-    Ok(())
+    table.render()
 }

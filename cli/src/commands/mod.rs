@@ -3,6 +3,7 @@
 pub(crate) mod adopt;
 pub(crate) mod cat;
 pub(crate) mod completions;
+pub(crate) mod diff;
 pub(crate) mod extract;
 pub(crate) mod find;
 pub(crate) mod init;

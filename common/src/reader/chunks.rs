@@ -3,7 +3,7 @@
 use super::cache::Cache;
 use super::error::{ReadError, damaged};
 use super::keyring::Keyring;
-use super::pack_file::{PackFile, PackSource};
+use super::pack_file::{BulkPack, PackFile, PackSource};
 use super::packs::PackIndex;
 use crate::store::SharedRead;
 use bytes::Bytes;
@@ -87,6 +87,14 @@ impl ChunkReader {
             self.frames.put((reference.handle, number), frame, weight);
         }
         self.cut(&pack, &frame, reference)
+    }
+
+    /// The pack of that handle, for reading many of its frames.
+    ///
+    /// # Errors
+    /// The snapshot does not name it, or it is missing, damaged, or sealed for another key.
+    pub async fn bulk(&self, handle: &Handle) -> Result<BulkPack, ReadError> {
+        self.pack(handle).await.map(BulkPack::new)
     }
 
     fn cut(&self, pack: &PackFile, frame: &Bytes, reference: &Reference) -> Result<Bytes, ReadError> {

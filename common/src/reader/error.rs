@@ -75,6 +75,15 @@ impl ReadError {
         }
     }
 
+    /// The object or file that the failure touches, where one is known.
+    #[must_use]
+    pub fn path(&self) -> Option<&str> {
+        match self {
+            Self::At { path, .. } => Some(path),
+            _ => None,
+        }
+    }
+
     /// The same failure, with the path of the object that it touches.
     #[must_use]
     pub fn at(self, path: impl Into<String>) -> Self {

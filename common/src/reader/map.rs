@@ -2,6 +2,10 @@
 //! that names it: its first key, its level, and that keys ascend from page to page. What is damaged is said and
 //! passed over, so that the rest can still be read; what contradicts itself ends the reading.
 
+mod cursor;
+
+pub(super) use cursor::{PageCursor, PageItem};
+
 use super::chunks::ChunkReader;
 use super::error::ReadError;
 use bytes::Bytes;
@@ -9,7 +13,7 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt as _, TryStreamExt as _};
 use lifeboat_format::limits;
 use lifeboat_format::pack::Reference;
-use lifeboat_format::sorted_map::{Page, parse_references};
+use lifeboat_format::sorted_map::{Entry, Page, parse_references};
 use std::sync::Arc;
 
 /// Leaf pages fetched ahead of the reader.
@@ -170,19 +174,26 @@ pub async fn value(chunks: &ChunkReader, entry: &MapEntry) -> Result<Bytes, Read
     Ok(out.into())
 }
 
-/// The chunks of an entry's value, out of a list of their own where they are many.
+/// The chunks of an entry's value, out of lists of their own where they are many.
 pub async fn references(chunks: &ChunkReader, entry: &MapEntry) -> Result<Vec<Reference>, ReadError> {
-    match entry.references.as_slice() {
-        [list] if entry.indirect => {
-            let bytes = chunks.chunk(list).await?;
-            parse_references(&bytes).map_err(|e| contradiction(chunks, e))
-        }
-        all => Ok(all.to_vec()),
+    if !entry.indirect {
+        return Ok(entry.references.clone());
     }
+    let mut all = Vec::new();
+    for list in &entry.references {
+        all.append(&mut reference_list(chunks, list).await?);
+    }
+    Ok(all)
+}
+
+/// The references in one list of an indirect entry.
+pub async fn reference_list(chunks: &ChunkReader, list: &Reference) -> Result<Vec<Reference>, ReadError> {
+    let bytes = chunks.chunk(list).await?;
+    parse_references(&bytes).map_err(|e| contradiction(chunks, e))
 }
 
 /// What ends a walk: the pages do not fit together, so nothing says where to go on.
-fn is_contradiction(error: &ReadError) -> bool {
+pub(super) fn is_contradiction(error: &ReadError) -> bool {
     matches!(error, ReadError::Snapshot { .. })
 }
 
@@ -268,13 +279,18 @@ async fn read_leaf(chunks: &ChunkReader, leaf: Todo) -> Result<Leaf, ReadError> 
     let Page::Leaf(entries) = page else {
         return Err(contradiction(chunks, "a map has more levels than it says"));
     };
+    Ok(Leaf { seq: chunks.seq(), entries: leaf_entries(&bytes, entries) })
+}
+
+/// The entries of a page, on their own but for what they share with its bytes.
+fn leaf_entries(bytes: &Bytes, entries: Vec<Entry<'_>>) -> Vec<MapEntry> {
     let owned = entries.into_iter().map(|e| MapEntry {
         key: e.key.to_vec(),
         inline: if e.inline.is_empty() { Bytes::new() } else { bytes.slice_ref(e.inline) },
         references: e.references,
         indirect: e.indirect,
     });
-    Ok(Leaf { seq: chunks.seq(), entries: owned.collect() })
+    owned.collect()
 }
 
 impl Leaf {

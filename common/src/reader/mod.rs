@@ -17,7 +17,9 @@ mod pack_file;
 mod packs;
 mod repository;
 mod resolve;
+mod shown;
 mod snapshot;
+mod tree;
 mod verify;
 
 pub use chain::{Anomaly, AnomalyKind, Fate, Snapshot, SnapshotList};
@@ -25,12 +27,17 @@ pub use chunks::ChunkReader;
 pub use error::ReadError;
 pub use keyring::Keyring;
 pub use links::Link;
-pub use map::{KeyRange, MapEntry, first, get, references, value, walk};
-pub use names::{ObjectName, ObjectPath, is_namespace, object_path, parse_object_path};
+pub use map::{KeyRange, MapEntry, first, get, reference_list, references, value, walk};
+pub use names::{
+    ObjectName, ObjectPath, PATHS, is_namespace, is_volume_name, object_path, parse_object_path,
+};
+pub use pack_file::{BulkPack, SealedFrames};
 pub use packs::{PackIndex, PackRef};
 pub use repository::{Claims, Repository, claims};
 pub use resolve::ResolveError;
+pub use shown::{shown, unshown};
 pub use snapshot::{Domain, Listed, ObjectFilter, OpenSnapshot, Stored};
+pub use tree::{Change, Piece, Placement, Tree, TreeEntry};
 pub use verify::{Damage, DamageKind, Progress, Unchecked, VerifyOptions, VerifyReport, verify};
 
 #[cfg(test)]

@@ -6,6 +6,10 @@ use lifeboat_format::id::Sha256;
 
 /// The folder of objects without a namespace. No namespace can have this name.
 pub const CLUSTER: &str = "_cluster";
+/// The folder of a host's directory trees, beside those of namespaces. No namespace can have this name.
+pub const PATHS: &str = "_paths";
+/// Bytes of a volume's name (Kubernetes: a DNS subdomain).
+const VOLUME_NAME_MAX: usize = 253;
 /// What a file system takes as one name, less the longest ending (`.yaml`).
 const FILE_STEM_MAX: usize = 250;
 
@@ -33,6 +37,13 @@ pub struct ObjectPath {
 #[must_use]
 pub fn is_namespace(name: &str) -> bool {
     name.parse::<lifeboat_format::id::ClusterName>().is_ok()
+}
+
+/// Whether `name` can be a claim's or a path volume's: one name in a path, without what a terminal would obey.
+#[must_use]
+pub fn is_volume_name(name: &str) -> bool {
+    let safe = |c: char| c.is_ascii_graphic() && !matches!(c, '/' | '\\');
+    !name.is_empty() && name.len() <= VOLUME_NAME_MAX && name != "." && name != ".." && name.chars().all(safe)
 }
 
 impl ObjectName {

@@ -1,6 +1,10 @@
 //! One pack, opened by ranges: header, directory, and frames with a read-ahead that grows while frames are asked for
 //! in order. AEAD and the chunks' digests prove what is read; the pack as a whole is not hashed here.
 
+mod bulk;
+
+pub use bulk::{BulkPack, SealedFrames};
+
 use super::error::{ReadError, cut_short, damaged, of_store};
 use super::keyring::Keyring;
 use super::packs::PackRef;

@@ -6,7 +6,7 @@ use super::chunks::ChunkReader;
 use super::error::ReadError;
 use super::keyring::Keyring;
 use super::map::{self, KeyRange, MapEntry};
-use super::names::{CLUSTER, ObjectName, ObjectPath, is_namespace};
+use super::names::{CLUSTER, ObjectName, ObjectPath, PATHS, is_namespace, is_volume_name};
 use super::packs::PackIndex;
 use super::repository::Repository;
 use bytes::Bytes;
@@ -44,7 +44,7 @@ pub struct Domain {
     pub entries: u64,
     /// Plaintext of the values.
     pub bytes: u64,
-    roots: Vec<Reference>,
+    pub(super) roots: Vec<Reference>,
 }
 
 /// Which objects: all at or below this path.
@@ -108,6 +108,14 @@ impl Domain {
                 return None;
             }
         };
+        if matches!(entry.kind, DomainKind::Volume | DomainKind::Path) && !is_volume_name(&entry.name) {
+            let name = entry.name.escape_debug();
+            problems.push(format!(
+                "The volume name '{name}' is not one; its {} entries are left out",
+                entry.entries
+            ));
+            return None;
+        }
         Some(Self {
             kind: entry.kind,
             namespace,
@@ -129,10 +137,14 @@ impl Domain {
         self.kind == DomainKind::Secrets
     }
 
-    /// The folder that its objects are shown in.
+    /// The folder that its objects or files are shown in: `objects/<namespace>`, `volumes/<namespace>/<claim>`,
+    /// `volumes/_paths/<volume>`.
     #[must_use]
     pub fn folder(&self) -> String {
-        format!("objects/{}", self.namespace.as_deref().unwrap_or(CLUSTER))
+        match (self.has_objects(), self.namespace.as_deref()) {
+            (true, namespace) => format!("objects/{}", namespace.unwrap_or(CLUSTER)),
+            (false, namespace) => format!("volumes/{}/{}", namespace.unwrap_or(PATHS), self.name),
+        }
     }
 }
 
@@ -360,7 +372,7 @@ fn range_of(filter: &ObjectFilter) -> KeyRange {
 }
 
 impl MapEntry {
-    /// Bytes of the value; unknown where its chunks are in a list of their own.
+    /// Bytes of the value; unknown where its chunks are in lists of their own.
     #[must_use]
     pub fn size(&self) -> Option<u64> {
         match self.references.as_slice() {

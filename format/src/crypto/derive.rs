@@ -1,6 +1,6 @@
 //! Key derivation: HKDF-SHA-256 (RFC 5869) with a label for each use. Knows no bytes of the store.
 
-use crate::id::{ChunkId, Digest, Handle, ScopeAlias};
+use crate::id::{ChunkId, Digest, Fingerprint, Handle, PathHash, ScopeAlias};
 use ring::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -87,6 +87,8 @@ pub fn labelled(secret: &Secret32, label: &str, context: &[u8]) -> Secret32 {
 pub struct DomainKeys {
     chunk: Secret32,
     cut: Secret32,
+    path: Secret32,
+    fingerprint: Secret32,
 }
 
 impl DomainKeys {
@@ -95,6 +97,8 @@ impl DomainKeys {
         Self {
             chunk: labelled(dedup, "lifeboat/1 chunk id", domain.as_bytes()),
             cut: labelled(dedup, "lifeboat/1 page cut", domain.as_bytes()),
+            path: labelled(dedup, "lifeboat/1 path hash", domain.as_bytes()),
+            fingerprint: labelled(dedup, "lifeboat/1 fingerprint", domain.as_bytes()),
         }
     }
 
@@ -102,6 +106,18 @@ impl DomainKeys {
     #[must_use]
     pub fn chunk_id(&self, digest: &Digest) -> ChunkId {
         ChunkId(first16(&blake3::keyed_hash(self.chunk.expose(), &digest.0)))
+    }
+
+    /// A path in a tree (its components joined by `/`; empty for the root): keyed BLAKE3, cut to 16 bytes.
+    #[must_use]
+    pub fn path_hash(&self, path: &[u8]) -> PathHash {
+        PathHash(first16(&blake3::keyed_hash(self.path.expose(), path)))
+    }
+
+    /// What [`crate::volume_log::Stat`] encodes: keyed BLAKE3, cut to 16 bytes.
+    #[must_use]
+    pub(crate) fn fingerprint(&self, stat: &[u8]) -> Fingerprint {
+        Fingerprint(first16(&blake3::keyed_hash(self.fingerprint.expose(), stat)))
     }
 
     /// Where a sorted map's pages are cut: keyed BLAKE3 of a map key, first 8 bytes, little endian.

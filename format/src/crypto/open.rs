@@ -22,6 +22,18 @@ pub fn frame(
         .map_err(|()| FormatError::forged("pack", format!("frame {frame} does not authenticate")))
 }
 
+/// Opens a frame in place; gives its plaintext.
+pub fn frame_in_place<'a>(
+    key: &PackKey,
+    context: &FrameContext,
+    frame: u32,
+    kind: u8,
+    sealed: &'a mut [u8],
+) -> Result<&'a mut [u8]> {
+    open_slice(&key.frame_key(frame), &context.aad(frame, kind), sealed)
+        .map_err(|()| FormatError::forged("pack", format!("frame {frame} does not authenticate")))
+}
+
 /// Opens a message sealed by [`super::seal::once`].
 pub fn once(what: &'static str, key: &Secret32, aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>> {
     let mut out = sealed.to_vec();
@@ -30,13 +42,17 @@ pub fn once(what: &'static str, key: &Secret32, aad: &[u8], sealed: &[u8]) -> Re
 }
 
 fn open_in_place(key: &Secret32, aad: &[u8], sealed: &mut Vec<u8>) -> std::result::Result<(), ()> {
-    let body = sealed.len().checked_sub(TAG).ok_or(())?;
-    let tag = Tag::try_from(&sealed[body..]).map_err(|_| ())?;
+    let body = open_slice(key, aad, sealed)?.len();
     sealed.truncate(body);
-    let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.expose()).map_err(|_| ())?);
-    key.open_in_place_separate_tag(Nonce::assume_unique_for_key([0; 12]), Aad::from(aad), tag, sealed, 0..)
-        .map_err(|_| ())?;
     Ok(())
+}
+
+fn open_slice<'a>(key: &Secret32, aad: &[u8], sealed: &'a mut [u8]) -> std::result::Result<&'a mut [u8], ()> {
+    let (body, tag) = sealed.split_last_chunk_mut::<TAG>().ok_or(())?;
+    let tag = Tag::from(*tag);
+    let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.expose()).map_err(|_| ())?);
+    let nonce = Nonce::assume_unique_for_key([0; 12]);
+    key.open_in_place_separate_tag(nonce, Aad::from(aad), tag, body, 0..).map_err(|_| ())
 }
 
 /// One epoch's private key, opened from `epochs/…age` by an administrator's identity.

@@ -33,6 +33,22 @@ pub fn frame(key: &PackKey, context: &FrameContext, frame: u32, kind: u8, plain:
     seal_in_place(&key.frame_key(frame), &context.aad(frame, kind), plain);
 }
 
+/// Seals what stands in `bytes` from `from` on, in place, and appends the tag.
+pub fn frame_in(
+    key: &PackKey,
+    context: &FrameContext,
+    frame: u32,
+    kind: u8,
+    bytes: &mut Vec<u8>,
+    from: usize,
+) {
+    let cipher = cipher(&key.frame_key(frame));
+    let aad = Aad::from(context.aad(frame, kind));
+    let tag =
+        cipher.seal_in_place_separate_tag(Nonce::assume_unique_for_key([0; 12]), aad, &mut bytes[from..]);
+    bytes.extend_from_slice(tag.expect("a frame is far below AES-GCM's bound").as_ref());
+}
+
 /// Seals one message under a key that is never used again.
 #[must_use]
 pub fn once(key: &Secret32, aad: &[u8], plain: &[u8]) -> Vec<u8> {
@@ -42,9 +58,13 @@ pub fn once(key: &Secret32, aad: &[u8], plain: &[u8]) -> Vec<u8> {
     out
 }
 
+fn cipher(key: &Secret32) -> LessSafeKey {
+    LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.expose()).expect("the key has 32 bytes"))
+}
+
 fn seal_in_place(key: &Secret32, aad: &[u8], plain: &mut Vec<u8>) {
-    let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.expose()).expect("the key has 32 bytes"));
-    key.seal_in_place_append_tag(Nonce::assume_unique_for_key([0; 12]), Aad::from(aad), plain)
+    cipher(key)
+        .seal_in_place_append_tag(Nonce::assume_unique_for_key([0; 12]), Aad::from(aad), plain)
         .expect("a frame is far below AES-GCM's bound");
 }
 

@@ -1,5 +1,9 @@
 //! Reading a pack: header, trailer, directory, frames. Takes whatever ranges of bytes the caller fetched.
 
+mod bulk;
+
+pub use bulk::FrameOpener;
+
 use super::{DIRECTORY_FRAME, FrameKind, HEADER_MAX, MAGIC, Reference};
 use crate::bytes::Cursor;
 use crate::crypto::derive::PackKey;

@@ -1,5 +1,6 @@
 //! Building a pack in memory.
 
+use super::compress::Compressor;
 use super::{DIRECTORY_FRAME, FrameKind, MAGIC, Reference, padme};
 use crate::crypto::derive::{PackKey, RunKey};
 use crate::crypto::seal::{self, FrameContext, TAG};
@@ -28,7 +29,29 @@ pub struct PackBuilder {
     frames: Vec<(FrameKind, u32, u32)>,
     open: Vec<u8>,
     plain_bytes: u64,
-    level: i32,
+    compressor: Compressor,
+    packed: Vec<u8>,
+}
+
+/// A complete pack that has no name yet: hashing it takes time, and can be another thread's work.
+pub struct ClosedPack {
+    bytes: Vec<u8>,
+    handle: Handle,
+    plain_bytes: u64,
+}
+
+impl ClosedPack {
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle
+    }
+
+    /// Names it: SHA-256 of its bytes.
+    #[must_use]
+    pub fn name(self) -> SealedPack {
+        let sha256 = Sha256::of(&self.bytes);
+        SealedPack { bytes: self.bytes, sha256, handle: self.handle, plain_bytes: self.plain_bytes }
+    }
 }
 
 impl PackBuilder {
@@ -42,7 +65,17 @@ impl PackBuilder {
         out.extend_from_slice(&handle.0);
         let context = FrameContext { header: Sha256::of(&out).0 };
         let key = run_key.pack_key(&handle);
-        Self { handle, key, context, out, frames: Vec::new(), open: Vec::new(), plain_bytes: 0, level: 1 }
+        Self {
+            handle,
+            key,
+            context,
+            out,
+            frames: Vec::new(),
+            open: Vec::new(),
+            plain_bytes: 0,
+            compressor: Compressor::plain(),
+            packed: Vec::new(),
+        }
     }
 
     #[must_use]
@@ -91,20 +124,60 @@ impl PackBuilder {
     }
 
     fn close_frame(&mut self) {
-        let plain = std::mem::take(&mut self.open);
-        let (kind, bytes) = compress(plain.as_slice(), self.level);
-        self.push_frame(kind, bytes, plain.len());
-        self.open = plain;
-        self.open.clear();
+        let (mut plain, mut packed) = (std::mem::take(&mut self.open), std::mem::take(&mut self.packed));
+        let kind = self.compressor.compress(&plain, &mut packed);
+        let bytes = if kind == FrameKind::Zstd { &packed } else { &plain };
+        self.seal(kind, bytes, plain.len());
+        plain.clear();
+        (self.open, self.packed) = (plain, packed);
     }
 
-    fn push_frame(&mut self, kind: FrameKind, mut bytes: Vec<u8>, plain_len: usize) {
+    /// Seals a frame of `plain_len` bytes of chunks; `bytes` are what [`Compressor::compress`] made of them, at most
+    /// [`limits::FRAME_MAX`]. Returns its number. Not to be mixed with [`PackBuilder::append`].
+    pub fn push_frame(&mut self, kind: FrameKind, bytes: &[u8], plain_len: usize) -> u32 {
+        debug_assert!(self.open.is_empty(), "one builder is filled by chunks or by frames");
+        self.plain_bytes += plain_len as u64;
+        self.seal(kind, bytes, plain_len)
+    }
+
+    fn seal(&mut self, kind: FrameKind, bytes: &[u8], plain_len: usize) -> u32 {
         let frame = u32::try_from(self.frames.len()).expect("a pack's frames are far below 2^32");
-        seal::frame(&self.key, &self.context, frame, kind as u8, &mut bytes);
-        let sealed_len = u32::try_from(bytes.len()).expect("a frame is below 2^32 bytes");
+        let from = self.out.len();
+        self.out.extend_from_slice(bytes);
+        seal::frame_in(&self.key, &self.context, frame, kind as u8, &mut self.out, from);
+        let sealed_len = u32::try_from(self.out.len() - from).expect("a frame is below 2^32 bytes");
         let plain_len = u32::try_from(plain_len).expect("a frame is below 2^32 bytes");
-        self.out.extend_from_slice(&bytes);
         self.frames.push((kind, sealed_len, plain_len));
+        frame
+    }
+
+    /// Whether a frame of `bytes` more would take the pack over [`limits::PACK_TARGET`], padding and directory
+    /// included; an empty pack takes any.
+    #[must_use]
+    pub fn has_room(&self, bytes: usize) -> bool {
+        let tail = (self.frames.len() + 3) * ENTRY_MAX + 3 * TAG + 8;
+        let fits = self.out.len() + bytes + tail <= limits::PACK_TARGET;
+        self.frames.is_empty() || (fits && self.frames.len() + 3 < limits::FRAMES_MAX)
+    }
+
+    /// Whether the pack is as good to close now as it will be: it is large, and what is missing to a size that Padmé
+    /// allows is less than can be hoped for from the `bytes`-sized frames that still have room. (Optimal stopping: of
+    /// n more tries, each even over a step, the best leaves step/(n+1).)
+    #[must_use]
+    pub fn fills_a_step(&self, bytes: usize) -> bool {
+        let len = self.out.len();
+        if len < limits::PACK_TARGET / 4 * 3 {
+            return false;
+        }
+        let tail = encode_directory_len(&self.frames) + ENTRY_MAX + 2 * TAG + 4;
+        let step = padme_step(len + tail);
+        let tries = (limits::PACK_TARGET - len.min(limits::PACK_TARGET)) / bytes.max(1);
+        padding(len + tail) <= step / (tries + 2)
+    }
+
+    /// Room for `bytes`, taken once, so that the pack does not move while it grows.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.out.reserve_exact(bytes);
     }
 
     /// A frame of zeros that nothing refers to. Padding in the directory alone would show the length of the chunks:
@@ -112,12 +185,18 @@ impl PackBuilder {
     fn pad(&mut self) {
         let others = self.out.len() + encode_directory(&self.frames).len() + ENTRY_MAX + 2 * TAG + 4;
         let len = padding(others);
-        self.push_frame(FrameKind::Raw, vec![0; len], len);
+        self.seal(FrameKind::Raw, &vec![0; len], len);
     }
 
     /// Pads the pack, seals its directory, and names it.
     #[must_use]
-    pub fn finish(mut self) -> SealedPack {
+    pub fn finish(self) -> SealedPack {
+        self.close().name()
+    }
+
+    /// As [`PackBuilder::finish`], without the name.
+    #[must_use]
+    pub fn close(mut self) -> ClosedPack {
         if !self.open.is_empty() || self.frames.is_empty() {
             self.close_frame();
         }
@@ -130,8 +209,7 @@ impl PackBuilder {
         let len = u32::try_from(directory.len()).expect("a directory is far below 2^32 bytes");
         self.out.extend_from_slice(&directory);
         self.out.extend_from_slice(&len.to_le_bytes());
-        let sha256 = Sha256::of(&self.out);
-        SealedPack { bytes: self.out, sha256, handle: self.handle, plain_bytes: self.plain_bytes }
+        ClosedPack { bytes: self.out, handle: self.handle, plain_bytes: self.plain_bytes }
     }
 }
 
@@ -154,10 +232,20 @@ fn encode_directory(frames: &[(FrameKind, u32, u32)]) -> Vec<u8> {
     e.into_writer()
 }
 
-/// zstd where it saves at least a thirty-second, else as it is.
-fn compress(plain: &[u8], level: i32) -> (FrameKind, Vec<u8>) {
-    match zstd::bulk::compress(plain, level) {
-        Ok(packed) if packed.len() + plain.len() / 32 < plain.len() => (FrameKind::Zstd, packed),
-        _ => (FrameKind::Raw, plain.to_vec()),
-    }
+/// An upper bound of what [`encode_directory`] makes.
+fn encode_directory_len(frames: &[(FrameKind, u32, u32)]) -> usize {
+    let number = |n: u32| match n {
+        0..24 => 1,
+        24..0x100 => 2,
+        0x100..0x1_0000 => 3,
+        _ => 5,
+    };
+    9 + frames.iter().map(|(_, sealed, plain)| 2 + number(*sealed) + number(*plain)).sum::<usize>()
+}
+
+/// How far apart the sizes that Padmé allows are around `len`, bytes.
+fn padme_step(len: usize) -> usize {
+    let e = len.max(2).ilog2();
+    let s = e.max(1).ilog2() + 1;
+    1 << (e - s.min(e))
 }

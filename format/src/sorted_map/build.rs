@@ -14,10 +14,23 @@ const PAGE_MEAN: u64 = 48 << 10;
 /// at which pages of one entry are cut would make one that never ends.
 const FANOUT_MIN: usize = 8;
 
+/// At this a page whose references are in very many packs is cut, bytes with its table of packs.
+const TABLE_FULL: usize = 224 << 10;
+
 /// Where pages and reference lists go: stored as chunks of the map's domain.
 pub trait PageSink {
     type Error;
     fn put(&mut self, chunk: &[u8]) -> Result<Reference, Self::Error>;
+}
+
+/// References in a list where a few lists take them all.
+const LIST_TARGET: usize = 4096;
+
+/// Stores the lists of a value of more than [`limits::VALUE_CHUNKS_MAX`] chunks: what stands in its entry instead. At
+/// most [`limits::VALUE_REFERENCES_MAX`] references.
+pub fn put_lists<S: PageSink>(references: &[Reference], sink: &mut S) -> Result<Vec<Reference>, S::Error> {
+    let each = references.len().div_ceil(limits::VALUE_CHUNKS_MAX).max(LIST_TARGET);
+    references.chunks(each).map(|list| sink.put(&encode_references(list))).collect()
 }
 
 /// Builds one map. Keys must strictly ascend; [`MapBuilder::accepts`] says whether one does.
@@ -54,10 +67,11 @@ impl MapBuilder {
         self.last_key.as_deref().is_none_or(|last| last < key)
     }
 
-    /// Adds an entry. `inline` is at most [`limits::INLINE_MAX`] bytes, `key` at most [`limits::KEY_MAX`].
+    /// Adds an entry. `inline` is at most [`limits::INLINE_MAX`] bytes, `key` at most [`limits::KEY_MAX`], and there
+    /// are at most [`limits::VALUE_REFERENCES_MAX`] references.
     ///
     /// # Panics
-    /// When `key` does not sort after the last one.
+    /// When `key` does not sort after the last one, or there are too many references.
     pub fn push<S: PageSink>(
         &mut self,
         keys: &DomainKeys,
@@ -66,14 +80,28 @@ impl MapBuilder {
         references: &[Reference],
         sink: &mut S,
     ) -> Result<(), S::Error> {
-        assert!(self.accepts(key), "keys of a sorted map ascend");
-        self.last_key = Some(key.to_vec());
-        self.entries += 1;
         let indirect = references.len() > limits::VALUE_CHUNKS_MAX;
-        let references =
-            if indirect { vec![sink.put(&encode_references(references))?] } else { references.to_vec() };
-        let entry = Entry { key, inline, references, indirect };
-        self.add(0, keys, key, sink, |out, packs| encode_leaf_entry(out, packs, &entry))
+        let references = if indirect { put_lists(references, sink)? } else { references.to_vec() };
+        self.push_entry(keys, &Entry { key, inline, references, indirect }, sink)
+    }
+
+    /// Adds an entry whose lists, if it has any, are stored already ([`put_lists`]).
+    ///
+    /// # Panics
+    /// When its key does not sort after the last one, or it has more references than an entry can.
+    pub fn push_entry<S: PageSink>(
+        &mut self,
+        keys: &DomainKeys,
+        entry: &Entry<'_>,
+        sink: &mut S,
+    ) -> Result<(), S::Error> {
+        assert!(self.accepts(entry.key), "keys of a sorted map ascend");
+        assert!(entry.references.len() <= limits::VALUE_CHUNKS_MAX, "more references go to lists");
+        let last = self.last_key.get_or_insert_default();
+        last.clear();
+        last.extend_from_slice(entry.key);
+        self.entries += 1;
+        self.add(0, keys, entry.key, sink, |out, packs| encode_leaf_entry(out, packs, entry))
     }
 
     fn add<S: PageSink>(
@@ -87,7 +115,9 @@ impl MapBuilder {
         if self.levels.len() <= level {
             self.levels.push(OpenPage::default());
         }
-        if self.levels[level].body.len() >= limits::PAGE_MAX - limits::INLINE_MAX - limits::KEY_MAX {
+        let open = &self.levels[level];
+        let full = open.body.len() >= limits::PAGE_MAX - limits::INLINE_MAX - limits::KEY_MAX;
+        if full || open.body.len() + open.packs.len() * 16 >= TABLE_FULL {
             self.close(level, keys, sink)?;
         }
         let page = &mut self.levels[level];

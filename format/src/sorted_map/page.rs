@@ -4,6 +4,7 @@ use crate::id::{Digest, Handle};
 use crate::pack::Reference;
 use crate::{FormatError, Result, limits};
 use minicbor::{Decoder, Encoder};
+use std::collections::HashMap;
 
 type Writer = Vec<u8>;
 const INFALLIBLE: &str = "writing to memory does not fail";
@@ -16,7 +17,7 @@ pub struct Entry<'a> {
     pub inline: &'a [u8],
     /// The value's chunks, in order.
     pub references: Vec<Reference>,
-    /// `references` is one, of a chunk that holds the list of the value's chunks ([`parse_references`]).
+    /// `references` are of chunks that hold lists of the value's chunks ([`parse_references`]), one after the other.
     pub indirect: bool,
 }
 
@@ -102,7 +103,7 @@ fn parse(bytes: &[u8]) -> Cbor<Page<'_>> {
     if d.position() == bytes.len() { Ok(page) } else { refuse("bytes after its end") }
 }
 
-fn pack_table(bytes: &[u8]) -> Cbor<Vec<Handle>> {
+pub(crate) fn pack_table(bytes: &[u8]) -> Cbor<Vec<Handle>> {
     let (handles, rest) = bytes.as_chunks::<16>();
     if rest.is_empty() {
         Ok(handles.iter().map(|h| Handle(*h)).collect())
@@ -122,13 +123,13 @@ fn leaf_entry<'a>(d: &mut Decoder<'a>, packs: &[Handle]) -> Cbor<Entry<'a>> {
     let inline = d.bytes()?;
     let references = references(d, packs, limits::VALUE_CHUNKS_MAX)?;
     let indirect = d.bool()?;
-    if indirect && references.len() != 1 {
-        return refuse("an indirect entry without its one reference");
+    if indirect && references.is_empty() {
+        return refuse("an indirect entry without a list");
     }
     Ok(Entry { key, inline, references, indirect })
 }
 
-fn references(d: &mut Decoder<'_>, packs: &[Handle], max: usize) -> Cbor<Vec<Reference>> {
+pub(crate) fn references(d: &mut Decoder<'_>, packs: &[Handle], max: usize) -> Cbor<Vec<Reference>> {
     let count = d.array()?.filter(|&c| c <= max as u64);
     let Some(count) = count else { return refuse("too many references") };
     let mut out = Vec::new();
@@ -147,36 +148,49 @@ fn reference(d: &mut Decoder<'_>, packs: &[Handle]) -> Cbor<Reference> {
     Ok(Reference { handle, frame, offset, length, digest })
 }
 
-/// Parses the chunk of an indirect entry: `[packs, references]`.
+/// Parses one list of an indirect entry: `[packs, references]`.
 pub fn parse_references(bytes: &[u8]) -> Result<Vec<Reference>> {
     let parse = || {
         let mut d = Decoder::new(bytes);
         array(&mut d, 2)?;
         let packs = pack_table(d.bytes()?)?;
-        let all = references(&mut d, &packs, bytes.len() / 36)?;
+        let all = references(&mut d, &packs, limits::LIST_REFERENCES_MAX.min(bytes.len() / 36))?;
         if d.position() == bytes.len() { Ok(all) } else { refuse("bytes after its end") }
     };
     parse().map_err(|e: minicbor::decode::Error| FormatError::malformed("reference list", e.to_string()))
 }
 
 /// The handles that a page or list points into, in order of first use.
-#[derive(Default)]
-pub(super) struct PackTable(Vec<Handle>);
+#[derive(Debug, Default)]
+pub(crate) struct PackTable {
+    handles: Vec<Handle>,
+    places: HashMap<Handle, u32>,
+}
 
 impl PackTable {
     fn index(&mut self, handle: Handle) -> u32 {
-        let at = self.0.iter().rposition(|h| *h == handle).unwrap_or_else(|| {
-            self.0.push(handle);
-            self.0.len() - 1
-        });
-        u32::try_from(at).expect("a page has fewer references than 2^32")
+        // Neighbors are mostly in one pack.
+        if let Some(last) = self.handles.last()
+            && *last == handle
+        {
+            return u32::try_from(self.handles.len() - 1).expect("a page has fewer references than 2^32");
+        }
+        let next = u32::try_from(self.handles.len()).expect("a page has fewer references than 2^32");
+        *self.places.entry(handle).or_insert_with(|| {
+            self.handles.push(handle);
+            next
+        })
     }
-    fn bytes(&self) -> Vec<u8> {
-        self.0.iter().flat_map(|h| h.0).collect()
+    pub(crate) fn len(&self) -> usize {
+        self.handles.len()
+    }
+
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.handles.iter().flat_map(|h| h.0).collect()
     }
 }
 
-pub(super) fn encode_reference(out: &mut Writer, packs: &mut PackTable, r: &Reference) {
+pub(crate) fn encode_reference(out: &mut Writer, packs: &mut PackTable, r: &Reference) {
     let mut e = Encoder::new(out);
     e.array(5).expect(INFALLIBLE);
     e.u32(packs.index(r.handle)).expect(INFALLIBLE);
@@ -206,7 +220,7 @@ pub(super) fn encode_inner_entry(
 
 /// Puts the head before entries that were encoded one by one.
 pub(super) fn encode_page(level: u8, packs: &PackTable, count: usize, entries: &[u8]) -> Vec<u8> {
-    let mut e = Encoder::new(Vec::with_capacity(entries.len() + packs.0.len() * 16 + 16));
+    let mut e = Encoder::new(Vec::with_capacity(entries.len() + packs.handles.len() * 16 + 16));
     e.array(3).expect(INFALLIBLE).u8(level).expect(INFALLIBLE).bytes(&packs.bytes()).expect(INFALLIBLE);
     e.array(count as u64).expect(INFALLIBLE);
     let mut out = e.into_writer();
@@ -214,7 +228,7 @@ pub(super) fn encode_page(level: u8, packs: &PackTable, count: usize, entries: &
     out
 }
 
-/// The chunk of an indirect entry.
+/// One list of an indirect entry.
 pub(super) fn encode_references(all: &[Reference]) -> Vec<u8> {
     let mut packs = PackTable::default();
     let mut body = Vec::new();

@@ -70,24 +70,101 @@ fn a_small_change_stores_few_pages() {
     assert!(chunks.0.len() - before <= 8, "{} new pages for two changes", chunks.0.len() - before);
 }
 
+fn references(count: usize) -> Vec<Reference> {
+    let reference = |i: usize| Reference {
+        handle: Handle([u8::try_from(i / 100 % 256).unwrap(); 16]),
+        frame: 1,
+        offset: 2,
+        length: 3,
+        digest: Digest::of(&i.to_le_bytes()),
+    };
+    (0..count).map(reference).collect()
+}
+
 #[test]
-fn many_chunks_go_to_a_list_of_their_own() {
+fn many_chunks_go_to_lists_of_their_own() {
+    for (count, lists) in [(17, 1), (4096, 1), (4097, 2), (65_536, 16), (65_537, 16), (100_000, 16)] {
+        let mut chunks = Chunks::default();
+        let all = references(count);
+        let mut builder = MapBuilder::new();
+        builder.push(&keys(), b"k", b"attributes", &all, &mut chunks).unwrap();
+        let root = builder.finish(&keys(), &mut chunks).unwrap().unwrap();
+        let Page::Leaf(entries) = Page::parse(&chunks.0[&root.digest.0]).unwrap() else { panic!("a leaf") };
+        assert!(entries[0].indirect);
+        assert_eq!(entries[0].references.len(), lists, "{count}");
+        let read = |list: &Reference| parse_references(&chunks.0[&list.digest.0]).unwrap();
+        assert_eq!(entries[0].references.iter().flat_map(read).collect::<Vec<_>>(), all);
+
+        // An unchanged file's lists are named again, and the page is the same.
+        let mut builder = MapBuilder::new();
+        builder.push_entry(&keys(), &entries[0].clone(), &mut Chunks::default()).unwrap();
+        assert_eq!(builder.finish(&keys(), &mut Chunks::default()).unwrap().unwrap().digest, root.digest);
+    }
+}
+
+#[test]
+fn the_largest_list_fits_a_frame() {
+    let worst = |i: usize| Reference {
+        handle: Handle(Digest::of(&i.to_le_bytes()).0[..16].try_into().unwrap()),
+        frame: u32::MAX,
+        offset: u32::MAX,
+        length: u32::MAX,
+        digest: Digest([1; 32]),
+    };
+    let all: Vec<Reference> = (0..crate::limits::LIST_REFERENCES_MAX).map(worst).collect();
+    let list = page::encode_references(&all);
+    assert!(list.len() <= crate::limits::FRAME_MAX, "{}", list.len());
+    assert_eq!(parse_references(&list).unwrap(), all);
+}
+
+#[test]
+fn pages_stay_in_their_bound_whatever_they_point_to() {
     let mut chunks = Chunks::default();
-    let all: Vec<Reference> = (0..40_u8)
-        .map(|i| Reference {
-            handle: Handle([i; 16]),
-            frame: 1,
-            offset: 2,
-            length: 3,
-            digest: Digest([i; 32]),
-        })
-        .collect();
     let mut builder = MapBuilder::new();
-    builder.push(&keys(), b"k", b"attributes", &all, &mut chunks).unwrap();
+    // Each reference in a pack of its own, and as short as one can be.
+    let mut n = 0_u64;
+    let mut scattered = || {
+        let mut all = references(16);
+        for r in &mut all {
+            n += 1;
+            (r.frame, r.offset, r.length) = (0, 0, 0);
+            r.handle = Handle(Digest::of(&n.to_le_bytes()).0[..16].try_into().unwrap());
+        }
+        all
+    };
+    let mut i = 0_u32;
+    for small in 240..285 {
+        let mut left = small;
+        while left > 0 {
+            i += 1;
+            let key = i.to_be_bytes();
+            // Keys at which no page is cut, so that each grows until the longest entry that there can be ends it.
+            if keys().cut_hash(&key) > u64::MAX / 32 {
+                builder.push(&keys(), &key, b"", &scattered(), &mut chunks).unwrap();
+                left -= 1;
+            }
+        }
+        i += 1;
+        let key = [&i.to_be_bytes()[..], &vec![b'k'; crate::limits::KEY_MAX - 4]].concat();
+        let inline = vec![1; crate::limits::INLINE_MAX];
+        builder.push(&keys(), &key, &inline, &scattered(), &mut chunks).unwrap();
+    }
     let root = builder.finish(&keys(), &mut chunks).unwrap().unwrap();
-    let Page::Leaf(entries) = Page::parse(&chunks.0[&root.digest.0]).unwrap() else { panic!("a leaf") };
-    assert!(entries[0].indirect);
-    assert_eq!(parse_references(&chunks.0[&entries[0].references[0].digest.0]).unwrap(), all);
+    let (mut back, mut pages) = (BTreeMap::new(), 0);
+    read(&chunks, &root, &mut back, &mut pages);
+    assert_eq!(back.len(), (240..285).sum::<usize>() + 45);
+    assert!((250 << 10..=320 << 10).contains(&chunks.0.values().map(Vec::len).max().unwrap()));
+}
+
+#[test]
+fn entries_without_their_lists_are_refused() {
+    for (count, fits) in [(0, false), (1, true), (16, true), (17, false)] {
+        let entry = Entry { key: b"k", inline: b"", references: references(count), indirect: true };
+        let mut packs = page::PackTable::default();
+        let mut body = Vec::new();
+        page::encode_leaf_entry(&mut body, &mut packs, &entry);
+        assert_eq!(Page::parse(&page::encode_page(0, &packs, 1, &body)).is_ok(), fits, "{count}");
+    }
 }
 
 #[test]

@@ -4,11 +4,13 @@ use crate::content::{secret, seed16};
 use crate::write::Files;
 use lifeboat_format::body::Body;
 use lifeboat_format::crypto::derive::DomainKeys;
-use lifeboat_format::id::{Digest, Handle, RunId, ScopeAlias, Sha256, SnapshotId};
+use lifeboat_format::id::{Digest, Fingerprint, Handle, RunId, ScopeAlias, Sha256, SnapshotId};
 use lifeboat_format::layout;
 use lifeboat_format::pack::Reference;
-use lifeboat_format::send_log::{KnownChunk, KnownPack, LogRoot, SegmentRef, UploadPiece};
+use lifeboat_format::send_log::{FileRef, KnownChunk, KnownPack, LogRoot, SegmentRef, UploadPiece};
 use lifeboat_format::sorted_map::{MapBuilder, PageSink};
+use lifeboat_format::tree::{Attributes, NodeKind, encode_attributes, path_key};
+use lifeboat_format::volume_log::{Record, SegmentEntry, SegmentWriter, VolumeLog};
 use std::convert::Infallible;
 
 /// Target and input.
@@ -62,6 +64,7 @@ pub(crate) fn corpus(files: &Files) -> Corpus {
     packs(&mut out);
     maps(&mut out);
     logs(&mut out);
+    trees(&mut out);
     texts(files, &mut out);
     out
 }
@@ -126,9 +129,81 @@ fn logs(out: &mut Corpus) {
     };
     let segment = SegmentRef { sha256: Sha256([5; 32]), key: vec![6; 32], first: chunks[0].id };
     out.push(("log_segment", cbor(&chunks)));
-    out.push(("log_root", cbor(&LogRoot { packs: vec![pack], segments: vec![segment] })));
-    let piece = UploadPiece { run: RunId([1; 16]), sealed_run_key: vec![9; 40], packs: vec![pack], chunks };
+    out.push((
+        "log_root",
+        cbor(&LogRoot { packs: vec![pack], segments: vec![segment], ..LogRoot::default() }),
+    ));
+    volume_logs(out, pack);
+    let run = RunId([1; 16]);
+    let piece = UploadPiece { run, sealed_run_key: vec![9; 40], packs: vec![pack], chunks, prev: None };
     out.push(("log_uploads", cbor(&piece)));
+}
+
+fn volume_logs(out: &mut Corpus, pack: KnownPack) {
+    let file = |n| FileRef { sha256: Sha256([n; 32]), key: vec![n; 32], digest: Digest([n; 32]) };
+    let first = lifeboat_format::id::ChunkId(seed16("a"));
+    let pages = vec![SegmentRef { sha256: Sha256([5; 32]), key: vec![6; 32], first }];
+    let volume = VolumeLog {
+        domain: ScopeAlias([4; 16]),
+        started: 1_790_000_000,
+        index: vec![file(1)],
+        pages,
+        sparse: vec![(Handle([8; 16]), 5)],
+    };
+    let root = LogRoot { pack_files: vec![file(2)], volumes: vec![volume], ..LogRoot::default() };
+    out.push(("log_root", cbor(&root)));
+    out.push(("log_packs", cbor(&vec![pack, pack])));
+    let keys = DomainKeys::new(&secret("dedup"), "path/a");
+    let record = |path: &str, references: Vec<Reference>| Record {
+        name: keys.path_hash(path.as_bytes()),
+        fingerprint: Fingerprint(seed16(path)),
+        flags: 1,
+        extents: (references.len() > 1).then(|| vec![(0, 300), (5000, 300)]),
+        lists: if references.len() > 16 { vec![reference(1)] } else { vec![] },
+        references,
+    };
+    let (mut writer, root, below) = (SegmentWriter::new(), keys.path_hash(b""), keys.path_hash(b"b"));
+    writer.record(&root, &record("a", vec![reference(1)]), |_| ());
+    writer.record(&below, &record("b/a", vec![reference(2), reference(3)]), |_| ());
+    writer.record(&below, &record("b/b", (0..20).map(reference).collect()), |_| ());
+    let segment = writer.finish().unwrap();
+    let entry = SegmentEntry {
+        sha256: Sha256([1; 32]),
+        key: vec![2; 32],
+        digest: Digest::of(&segment.plain),
+        directories: segment.directories.concat(),
+    };
+    out.push(("volume_segment", segment.plain));
+    out.push(("volume_index", cbor(&vec![entry])));
+}
+
+fn trees(out: &mut Corpus) {
+    let common = Attributes { mode: 0o644, uid: 1000, mtime_s: -5, mtime_ns: 999, ..Attributes::default() };
+    let acl = (b"system.posix_acl_access".to_vec(), vec![2, 0, 0, 0]);
+    let all = [
+        ("", common.clone()),
+        (
+            "a/sparse",
+            Attributes {
+                kind: NodeKind::File,
+                size: 9000,
+                extents: Some(vec![(0, 10), (4096, 4096)]),
+                link: Some(77),
+                marks: 1,
+                xattrs: vec![acl, (b"user.a".to_vec(), b"v".to_vec())],
+                ..common.clone()
+            },
+        ),
+        ("link", Attributes { kind: NodeKind::Symlink, target: Some(b"../x".to_vec()), ..common.clone() }),
+        ("tty", Attributes { kind: NodeKind::CharDevice, rdev: Some((4, 64)), ..common }),
+    ];
+    for (path, attributes) in all {
+        let key = path_key(path.as_bytes());
+        let mut input = vec![u8::try_from(key.len()).unwrap()];
+        input.extend_from_slice(&key);
+        encode_attributes(&attributes, &mut input).unwrap();
+        out.push(("tree_entry", input));
+    }
 }
 
 fn texts(files: &Files, out: &mut Corpus) {

@@ -7,6 +7,7 @@ mod content;
 mod corpus;
 mod damage;
 mod read;
+mod trees;
 mod write;
 
 use content::signing_key;
@@ -31,6 +32,12 @@ fn text(name: &str) -> String {
 
 fn bytes(name: &str) -> Vec<u8> {
     fs::read(folder().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+}
+
+/// The fixture of trees.
+fn tree_fixture() -> Files {
+    let entries = fs::read_dir(folder().join("../v1-tree")).unwrap().map(|e| e.unwrap());
+    entries.map(|e| (e.file_name().into_string().unwrap(), fs::read(e.path()).unwrap())).collect()
 }
 
 /// The repository as it is stored.
@@ -193,6 +200,17 @@ fn make_the_fixture() {
         })
         .collect();
     put("expected.json", (serde_json::to_string_pretty(&listed).unwrap() + "\n").as_bytes());
+}
+
+/// Written once, for version 1. Files that are there are never replaced.
+#[test]
+#[ignore = "makes a new fixture of trees where there is none"]
+fn make_the_fixture_of_trees() {
+    let folder = folder().join("../v1-tree");
+    fs::create_dir(&folder).unwrap();
+    for (name, bytes) in trees::written() {
+        fs::write(folder.join(name), bytes).unwrap();
+    }
 }
 
 /// Adds what is missing; what is there, fuzzing may have found.

@@ -135,8 +135,9 @@ impl Chunks {
                         s.indirect += usize::from(e.indirect);
                         s.chunked += usize::from(e.references.len() > 1);
                     });
-                    let listed = e.indirect.then(|| parse_references(self.get(&e.references[0])).unwrap());
-                    let references = listed.unwrap_or(e.references);
+                    let list = |r: &Reference| parse_references(self.get(r)).unwrap();
+                    let listed = e.indirect.then(|| e.references.iter().flat_map(list).collect());
+                    let references: Vec<Reference> = listed.unwrap_or(e.references);
                     let long = references.iter().flat_map(|r| self.get(r)).copied().collect();
                     visit(e.key, if references.is_empty() { e.inline.to_vec() } else { long });
                 }

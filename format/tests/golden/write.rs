@@ -273,13 +273,16 @@ impl Writer {
         let last: Vec<KnownPack> = self.packs.iter().rev().take(2).map(unlisted).collect();
         let names = segments.iter().map(|s| s.sha256).collect();
         let log_key = secret(&format!("log {seq}"));
-        let root =
-            self.hash_named(layout::agent, send_log::seal_root(&log_key, &LogRoot { packs, segments }));
+        let root = self.hash_named(
+            layout::agent,
+            send_log::seal_root(&log_key, &LogRoot { packs, segments, ..LogRoot::default() }),
+        );
         let piece = UploadPiece {
             run: RunId(seed16(&format!("run {seq}"))),
             sealed_run_key: sealed_run_key.to_vec(),
             packs: last,
             chunks: chunks[..1].to_vec(),
+            prev: None,
         };
         let salt = seed(&format!("salt {seq}"));
         let piece_key = labelled(&log_key, "lifeboat/1 upload log", &salt);

@@ -116,3 +116,21 @@ async fn a_store_that_does_not_answer_is_unchecked() {
     }
     assert!(unchecked > 0, "no fault met the verification");
 }
+
+#[tokio::test]
+async fn files_of_volumes_are_opened_and_named() {
+    let mut r = TestRepository::new();
+    let mut tree = crate::testing::TestTree::new().file("a", "sound").file("dir/many", vec![7; 5000]);
+    tree.chunk = 100;
+    let lie = tree.raw(lifeboat_format::tree::path_key(b"lie"), b"\xa2\x00\x01\x06\x05".to_vec());
+    let committed = r.commit(&SnapshotBuilder::default().path("home", lie));
+    let opened = r.open().await;
+    let options = VerifyOptions { keyring: Some(r.keyring(&opened)), ..VerifyOptions::default() };
+    let report = run(&r, &options).await;
+    assert_eq!(report.opened_entries, 3);
+    let named: Vec<&String> = report.damage.iter().flat_map(|d| &d.objects).collect();
+    assert_eq!(named, ["volumes/_paths/home/lie"], "{report:?}");
+    r.store.remove(&committed.packs["trees"][0]);
+    let report = run(&r, &options).await;
+    assert!(report.damage.iter().any(|d| d.key == committed.packs["trees"][0]), "{report:?}");
+}

@@ -10,6 +10,7 @@ use crate::reader::names::ObjectName;
 use crate::reader::repository::Repository;
 use crate::reader::snapshot::{Domain, OpenSnapshot};
 use futures::StreamExt as _;
+use futures::stream::{self, BoxStream};
 use lifeboat_format::layout;
 use std::sync::Arc;
 
@@ -42,10 +43,8 @@ pub(super) async fn check(
     let of_entries = open.domains().iter().map(|d| d.entries).sum();
     let mut entries = 0;
     for domain in open.domains() {
-        let mut checked = open
-            .entries(domain, &KeyRange::all())
-            .map(|entry| check_entry(&open, domain, entry))
-            .buffer_unordered(AHEAD);
+        let mut checked =
+            if domain.has_objects() { check_objects(&open, domain) } else { check_tree(&open, domain) };
         while let Some(outcome) = checked.next().await {
             entries += 1;
             match outcome {
@@ -61,6 +60,33 @@ pub(super) async fn check(
     Ok(())
 }
 
+type Checked<'a> = BoxStream<'a, Result<(), (String, ReadError)>>;
+
+fn check_objects<'a>(open: &'a OpenSnapshot, domain: &'a Domain) -> Checked<'a> {
+    let entries = open.entries(domain, &KeyRange::all());
+    entries.map(|entry| check_entry(open, domain, entry)).buffer_unordered(AHEAD).boxed()
+}
+
+/// Attributes too, and that a file's chunks are of its size. Memory does not grow with a file's list of chunks.
+fn check_tree<'a>(open: &'a OpenSnapshot, domain: &'a Domain) -> Checked<'a> {
+    let tree = match open.tree(domain) {
+        Ok(tree) => tree,
+        Err(e) => return stream::iter([Err((domain.folder(), e))]).boxed(),
+    };
+    let checked = tree.all().map(move |entry| {
+        let tree = tree.clone();
+        async move {
+            let entry = entry.map_err(|e| (e.path().unwrap_or_default().to_owned(), e))?;
+            let mut content = tree.content(&entry);
+            while let Some(piece) = content.next().await {
+                piece.map_err(|e| (tree.shown(&entry.path), e))?;
+            }
+            Ok(())
+        }
+    });
+    checked.buffer_unordered(AHEAD).boxed()
+}
+
 async fn check_entry(
     open: &OpenSnapshot,
     domain: &Domain,
@@ -68,8 +94,7 @@ async fn check_entry(
 ) -> Result<(), (String, ReadError)> {
     let entry = entry.map_err(|e| (domain.folder(), e))?;
     let path = || {
-        let name =
-            ObjectName::from_key(domain.namespace.as_deref(), &entry.key).filter(|_| domain.has_objects());
+        let name = ObjectName::from_key(domain.namespace.as_deref(), &entry.key);
         name.map_or_else(|| domain.folder(), |n| n.path())
     };
     let references = map::references(open.chunks(), &entry).await.map_err(|e| (path(), e))?;

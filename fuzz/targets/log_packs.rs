@@ -1,0 +1,4 @@
+//! Fuzzes `log_packs`; what it does is in `format/tests/fuzz_bodies.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| lifeboat_fuzz::log_packs(data));
