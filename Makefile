@@ -6,7 +6,7 @@ NAME ?= lifeboat
 CARGO ?= cargo
 HARNESS = $(CARGO) run -q -p lifeboat-tests --bin lifeboat-harness --
 
-.PHONY: demo test check bench peers packages node-packages python cluster cluster-down s3 s3-down build fuzz clean-peers help
+.PHONY: demo test check bench peers bench-peers packages node-packages python cluster cluster-down s3 s3-down build fuzz clean-peers help
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | column -t -s "$$(printf '\t')"
@@ -22,7 +22,7 @@ check: ## formatting, lints with warnings denied, licenses and bans
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	tests/deny.sh
 
-bench: packages peers ## figures beside those of plain clients and of other tools, in one run
+bench: packages bench-peers ## figures beside those of plain clients and of other tools, in one run
 	tests/bench.sh
 
 build: ## the programs, and the harness
@@ -31,8 +31,11 @@ build: ## the programs, and the harness
 peers: ## etcd, Kubernetes and an S3 server, built once per version into the cache folder
 	tests/peers/build.sh
 
-packages: ## Debian packages that build and tests need (a C compiler, git, Python's venv, systemd-nspawn)
-	tests/peers/packages.sh build-essential git python3 python3-venv ca-certificates openssl util-linux systemd-container
+bench-peers: ## the other backup tools that the benchmark runs (restic, kopia, rustic), built once per version
+	BENCH=1 tests/peers/build.sh
+
+packages: ## Debian packages that build and tests need (a C compiler, git, Python's venv, systemd-nspawn, rsync and tools for attributes)
+	tests/peers/packages.sh build-essential git python3 python3-venv ca-certificates openssl util-linux systemd-container rsync attr acl libcap2-bin
 
 node-packages: ## Debian packages that a node needs
 	NODE=1 tests/peers/packages.sh containerd runc containernetworking-plugins iptables conntrack socat ethtool busybox-static iproute2

@@ -1,7 +1,12 @@
 #!/usr/bin/env bash
-# Measures the three programs, built for release, against a real API server and a real S3 server, and a restore beside
-# a plain concurrent client that creates the same objects. Prints a table; asserts nothing.
+# Measures the programs, built for release. `objects`: against a real API server and a real S3 server, and a restore
+# beside a plain concurrent client that creates the same objects. `files`: directory trees beside restic, kopia and
+# rustic (`tests/bench.sh files --help`). Without a word both. Prints tables; asserts nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo build --release -p lifeboat-agent -p lifeboat-replicator -p lifeboat-cli -p lifeboat-tests
-exec python3 tests/bench/run.py "$@"
+case "${1:-}" in
+  objects) shift; exec python3 tests/bench/run.py "$@" ;;
+  files) shift; exec python3 tests/bench/files.py "$@" ;;
+  *) python3 tests/bench/run.py; exec python3 tests/bench/files.py ;;
+esac

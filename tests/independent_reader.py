@@ -3,11 +3,12 @@
 
     independent_reader.py list    REPO --owner KEY [--cluster NAME] [--json]
     independent_reader.py dump    REPO SNAPSHOT --identity F [--owner KEY] [--cluster NAME] [--json]
-    independent_reader.py extract REPO SNAPSHOT --identity F --to DIR [--owner KEY] [--cluster NAME]
+    independent_reader.py extract REPO SNAPSHOT --identity F --to DIR [--owner KEY] [--cluster NAME] [--devices]
 
 REPO is a cluster's folder or the folder of several; SNAPSHOT is a number, an id, the beginning of one, or latest.
 Everything is verified on the way down from the owner's key; --deep also hashes packs that are not opened whole.
-Exit code 0, or 1 with a line that says what is wrong.
+Files of volumes go to volumes/… below DIR, with all their attributes; device nodes with --devices only. A file that
+cannot be read or made is named, and the rest goes on. Exit code 0, or 1 with a line that says what is wrong.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import io
 import json
 import os
 import re
+import stat
 import struct
 import sys
 
@@ -33,6 +35,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 MIB = 1 << 20
 DIRECTORY = 0xFFFFFFFF  # the directory's number as a frame
 HEX32 = re.compile(r"[0-9a-f]{64}\Z")
+VOLUME = re.compile(r"[!-.0-\[\]-~]{1,253}\Z")
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 
 
@@ -180,6 +183,8 @@ class Pack:
                 except zstandard.ZstdError as e:
                     raise Bad(f"pack {self.name}: frame {number}: {e}")
             need(len(plain) == length, f"pack {self.name}: frame {number} has another length")
+            while len(self.opened) >= 32:
+                del self.opened[next(iter(self.opened))]
             self.opened[number] = plain
         return self.opened[number]
 
@@ -321,7 +326,7 @@ class Snapshot:
     def __init__(self, repository, signed, identities, deep):
         self.repository, self.manifest = repository, signed.content
         self.identities, self.deep = identities, deep
-        self.epochs, self.run_keys, self.packs, self.entries = None, {}, {}, {}
+        self.epochs, self.run_keys, self.packs, self.entries, self.failures = None, {}, {}, {}, []
         for wanted in self.manifest["packs"]:
             for name, size, handle in self.chosen(wanted):
                 known = self.entries.setdefault(handle, (name, size, handle))
@@ -389,6 +394,8 @@ class Snapshot:
             name = self.entries[handle][0]
             data = read(self.repository.path(f"packs/{name[:2]}/{name}"), 64 * MIB)
             need(sha256(data) == name, f"pack {name}: its bytes do not hash to its name")
+            while len(self.packs) >= 16:
+                del self.packs[next(iter(self.packs))]
             self.packs[handle] = Pack(data, self.entries[handle], self.run_key)
         return self.packs[handle]
 
@@ -401,7 +408,7 @@ class Snapshot:
         return piece
 
     def walk(self, reference, level=None, first=None, below=None):
-        """Entries (key, value) of the page that `reference` names, and of what is under it."""
+        """Entries (key, inline, references, indirect) of the page that `reference` names, and of what is under it."""
         data = self.chunk(reference)
         need(len(data) <= 320 << 10, "a page over the limit")
         page, _ = cbor(data, "page")
@@ -420,34 +427,259 @@ class Snapshot:
                 yield from self.walk(child, own - 1, entry[0], end)
                 continue
             key, inline, items, indirect = entry
-            need(len(items) <= 16 and (not indirect or len(items) == 1), "page: too many references")
-            parts = references(packs, items, "page")
-            if indirect:
-                listed, _ = cbor(self.chunk(parts[0]), "reference list")
-                parts = references(listed[0], listed[1], "reference list")
-            yield key, b"".join(map(self.chunk, parts)) if parts else inline
+            need(isinstance(inline, bytes) and len(inline) <= 64 << 10, "page: malformed value")
+            need(len(items) <= 16 and (not indirect or items), "page: too many references, or none")
+            yield key, inline, references(packs, items, "page"), indirect
+
+    def parts(self, named, indirect):
+        """The references of a value's chunks."""
+        if not indirect:
+            return named
+        out = []
+        for one in named:
+            listed, _ = cbor(self.chunk(one), "reference list")
+            need(isinstance(listed, list) and len(listed) == 2 and len(listed[1]) <= 200000, "reference list: malformed")
+            out += references(listed[0], listed[1], "reference list")
+        return out
 
     def objects(self):
         """(path, JSON) of every object."""
         for domain in self.body[2]:
             kind, namespace, entries = domain[0], domain[1], 0
             if kind > 2:
-                self.repository.problems.append(f"volume {namespace}/{domain[2]}: only objects are read here")
                 continue
             need(kind == 2 or LABEL.match(namespace), f"an unsafe namespace: {namespace!r}")
             seen = set()
             for root in domain[4]:
-                for key, value in self.walk(root):
+                for key, inline, named, indirect in self.walk(root):
+                    parts = self.parts(named, indirect)
+                    value = b"".join(map(self.chunk, parts)) if parts else inline
                     need(key not in seen, "two roots of a domain hold one key")
                     seen.add(key)
                     entries += 1
                     yield object_path("_cluster" if kind == 2 else namespace, key), value
             need(entries == domain[5], f"domain {namespace!r} has {entries} objects, and should have {domain[5]}")
-        if self.deep:
-            for handle in self.entries:
-                pack = self.pack(handle)
-                for number in range(len(pack.frames)):
-                    pack.frame(number)
+
+    def volumes(self):
+        """(folder, tree) of every domain that holds files."""
+        for domain in self.body[2]:
+            kind, namespace, name = domain[0], domain[1], domain[2]
+            if kind > 2:
+                need(kind == 4 or (kind == 3 and LABEL.match(namespace)), f"an unsafe namespace: {namespace!r}")
+                need(VOLUME.match(name) and name not in (".", ".."), f"an unsafe volume: {name!r}")
+                need(len(domain[4]) <= 1, f"volume {name}: it has several maps")
+                folder = f"volumes/{'_paths' if kind == 4 else namespace}/{name}"
+                yield folder, Tree(self, folder, domain[4], domain[5])
+
+    def hash_all(self):
+        for handle in self.entries:
+            pack = self.pack(handle)
+            for number in range(len(pack.frames)):
+                pack.frame(number)
+
+
+class Tree:
+    """The files of a volume: section 9."""
+
+    def __init__(self, snapshot, folder, roots, entries):
+        self.snapshot, self.folder, self.roots, self.count = snapshot, folder, roots, entries
+
+    def entries(self):
+        """Every entry, in the order of keys; what cannot be one is a problem of the repository."""
+        count = 0
+        for root in self.roots:
+            for key, inline, named, indirect in self.snapshot.walk(root):
+                count += 1
+                try:
+                    yield Entry(self, key, inline, named, indirect)
+                except Bad as e:
+                    self.snapshot.failures.append(f"{self.folder}: {e}")
+        need(count == self.count, f"{self.folder} has {count} entries, and should have {self.count}")
+
+
+class Entry:
+    """One file, directory, link …; `path` are the components, in bytes."""
+
+    KINDS = ("directory", "file", "symlink", "fifo", "socket", "chardevice", "blockdevice")
+
+    def __init__(self, tree, key, inline, named, indirect):
+        self.tree, self.named, self.indirect = tree, named, indirect
+        self.path = self.components(key)
+        a, _ = cbor(inline, f"attributes of {self.shown()}")
+        need(isinstance(a, dict) and list(a)[:1] == [0] and list(a) == sorted(a), f"{self.shown()}: attributes")
+        need(a[0] in range(7), f"{self.shown()}: unknown kind")
+        self.kind = self.KINDS[a[0]]
+        self.mode, self.uid, self.gid = (a.get(n, 0) for n in (1, 2, 3))
+        self.seconds, self.nanoseconds, self.size = (a.get(n, 0) for n in (4, 5, 6))
+        self.device, self.target, self.link, self.marks = a.get(7), a.get(8), a.get(10), a.get(12, 0)
+        pairs = lambda flat: list(zip(flat[::2], flat[1::2]))
+        need(len(a.get(9, [])) % 2 == 0 == len(a.get(11, [])) % 2, f"{self.shown()}: half a pair")
+        self.xattrs = pairs(a.get(9, []))
+        self.extents = pairs(a[11]) if 11 in a else None
+        self.check(a)
+
+    @staticmethod
+    def components(key):
+        if not key:
+            return []
+        parent, cut, name = key.partition(b"\0\0")
+        path = (parent.split(b"\0") if parent else []) + [name]
+        good = lambda n: 0 < len(n) <= 1024 and n not in (b".", b"..") and b"/" not in n and b"\0" not in n
+        need(cut and all(map(good, path)), f"an unsafe key: {key!r}")
+        return path
+
+    def shown(self):
+        return "/".join([self.tree.folder] + [repr(n)[2:-1] for n in self.path])
+
+    def check(self, a):
+        file, device = self.kind == "file", self.kind.endswith("device")
+        need(all(type(a.get(n, 0)) is int for n in (1, 2, 3, 4, 5, 6, 12)), f"{self.shown()}: attributes")
+        need(0 <= self.mode < 1 << 12 and 0 <= self.nanoseconds < 10**9, f"{self.shown()}: attributes")
+        need(max(self.uid, self.gid) < 1 << 32 and 0 <= self.size < 1 << 63, f"{self.shown()}: attributes")
+        need(file or not (self.size or self.named or self.extents is not None), f"{self.shown()}: it is no file")
+        need((self.device is not None) == device, f"{self.shown()}: device")
+        need((self.target is not None) == (self.kind == "symlink"), f"{self.shown()}: target")
+        need(self.target is None or (0 < len(self.target) <= 4096 and b"\0" not in self.target), f"{self.shown()}: target")
+        names = [n for n, _ in self.xattrs]
+        need(all(x < y for x, y in zip(names, names[1:])), f"{self.shown()}: extended attributes do not ascend")
+        need(all(0 < len(n) <= 255 and b"\0" not in n for n in names), f"{self.shown()}: extended attributes")
+        need(self.link is None or self.kind != "directory", f"{self.shown()}: a directory with several names")
+        end = 0
+        for offset, length in self.extents or []:
+            need(offset >= end and length > 0 and offset + length <= self.size, f"{self.shown()}: extents")
+            end = offset + length
+
+    def pieces(self):
+        """(offset, bytes) of the content, holes left out."""
+        parts = self.tree.snapshot.parts(self.named, self.indirect)
+        extents = [(0, self.size)] if self.extents is None else list(self.extents)
+        need(sum(p[3] for p in parts) == sum(n for _, n in extents), f"{self.shown()}: its chunks are not of its size")
+        for part in parts:
+            data = self.tree.snapshot.chunk(part)
+            while data:
+                (offset, length), *extents = extents
+                yield offset, data[:length]
+                if len(data) < length:
+                    extents.insert(0, (offset + len(data), length - len(data)))
+                data = data[length:]
+
+    def same_file(self):
+        """What names of one file share."""
+        digests = tuple(p[4] for p in self.tree.snapshot.parts(self.named, self.indirect))
+        return self.link, self.kind, self.size, self.seconds, self.nanoseconds, digests
+
+
+class Writer:
+    """Makes a tree below a folder that it makes itself. What it makes stands in folders that it made: nothing that was
+    there, and no link out of the tree, is ever followed or replaced."""
+
+    def __init__(self, tree, to, devices):
+        self.tree, self.devices, self.links, self.made = tree, devices, {}, {()}
+        self.folders, self.parent, self.failures = [], None, tree.snapshot.failures
+        top = os.path.join(to, tree.folder)
+        os.makedirs(os.path.dirname(top), exist_ok=True)
+        os.mkdir(top, 0o700)
+        self.root = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+
+    def write(self):
+        for entry in self.tree.entries():
+            try:
+                self.one(entry)
+            except (Bad, OSError) as e:
+                self.failures.append(f"{entry.shown()}: {e}")
+        if self.parent is not None:
+            os.close(self.parent[1])
+        # Last, because what is made in a folder changes its time, and its mode may forbid it; the deepest first.
+        for entry in reversed(self.folders):
+            fd = self.folder(tuple(entry.path))
+            self.attributes(entry, b"/proc/self/fd/%d" % fd, follow=True)
+            os.close(fd)
+        os.close(self.root)
+
+    def folder(self, path):
+        """An open folder of the tree."""
+        fd = os.dup(self.root)
+        for name in path:
+            try:
+                below = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
+            finally:
+                os.close(fd)
+            fd = below
+        return fd
+
+    def one(self, entry):
+        if not entry.path:
+            need(entry.kind == "directory", "the root of a tree is no directory")
+            self.folders.append(entry)
+            return
+        parent, name = tuple(entry.path[:-1]), entry.path[-1]
+        need(parent in self.made, "its parent was not made")
+        if self.parent is None or self.parent[0] != parent:
+            fd = self.folder(parent)
+            if self.parent is not None:
+                os.close(self.parent[1])
+            self.parent = (parent, fd)
+        self.make(entry, name, self.parent[1])
+
+    def make(self, entry, name, fd):
+        if entry.kind.endswith("device") and not self.devices:
+            return
+        if entry.link is not None:
+            first = self.links.setdefault(entry.same_file(), entry.path)
+            if first is not entry.path:
+                source = self.folder(tuple(first[:-1]))
+                try:
+                    os.link(first[-1], name, src_dir_fd=source, dst_dir_fd=fd, follow_symlinks=False)
+                finally:
+                    os.close(source)
+                return
+        path = b"/proc/self/fd/%d/" % fd + name
+        if entry.kind == "directory":
+            os.mkdir(name, 0o700, dir_fd=fd)
+            self.made.add(tuple(entry.path))
+            self.folders.append(entry)
+            return
+        if entry.kind == "file":
+            self.file(entry, name, fd)
+        elif entry.kind == "symlink":
+            os.symlink(entry.target, name, dir_fd=fd)
+        elif entry.kind == "fifo":
+            os.mkfifo(name, 0o600, dir_fd=fd)
+        elif entry.kind == "socket":
+            os.mknod(name, stat.S_IFSOCK | 0o600, dir_fd=fd)
+        else:
+            kind = stat.S_IFCHR if entry.kind == "chardevice" else stat.S_IFBLK
+            os.mknod(name, kind | 0o600, os.makedev(*entry.device), dir_fd=fd)
+        self.attributes(entry, path, follow=False)
+
+    def file(self, entry, name, fd):
+        out = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=fd)
+        try:
+            for offset, data in entry.pieces():
+                while data:
+                    written = os.pwrite(out, data, offset)
+                    offset, data = offset + written, data[written:]
+            os.ftruncate(out, entry.size)
+        except (Bad, OSError):
+            os.unlink(name, dir_fd=fd)
+            raise
+        finally:
+            os.close(out)
+
+    def attributes(self, entry, path, follow):
+        """Owner first, because it takes capabilities and set-id bits away; times last."""
+        steps = [lambda: os.chown(path, entry.uid, entry.gid, follow_symlinks=follow)]
+        for key, value in entry.xattrs:
+            steps.append(lambda k=key, v=value: os.setxattr(path, k, v, follow_symlinks=follow))
+        if entry.kind != "symlink":
+            steps.append(lambda: os.chmod(path, entry.mode))
+        time = entry.seconds * 10**9 + entry.nanoseconds
+        steps.append(lambda: os.utime(path, ns=(time, time), follow_symlinks=follow))
+        for step in steps:
+            try:
+                step()
+            except OSError as e:
+                self.failures.append(f"{entry.shown()}: {e}")
 
 
 def object_path(folder, key):
@@ -520,10 +752,26 @@ def run(arguments):
                 hashes[path] = sha256(value)
             else:
                 sys.stdout.buffer.write(path.encode() + b"\t" + value + b"\n")
+        for folder, tree in snapshot.volumes():
+            if arguments.command == "extract":
+                Writer(tree, arguments.to, arguments.devices).write()
+                continue
+            for entry in tree.entries():
+                value = b"".join(data for _, data in entry.pieces()) if entry.kind == "file" else b""
+                path = entry.shown()
+                if arguments.json:
+                    hashes[path] = sha256(value)
+                else:
+                    sys.stdout.buffer.write(path.encode() + b"\t" + value + b"\n")
+        if arguments.deep:
+            snapshot.hash_all()
         if arguments.json:
             print(json.dumps(hashes, indent=2, sort_keys=True))
+        repository.problems += snapshot.failures
     for problem in repository.problems:
         print(f"warning: {problem}", file=sys.stderr)
+    if arguments.command != "list":
+        need(not snapshot.failures, f"{len(snapshot.failures)} things could not be read or made")
 
 
 def main():
@@ -535,6 +783,7 @@ def main():
     parser.add_argument("--cluster")
     parser.add_argument("--identity", help="age identity file, in clear")
     parser.add_argument("--to", help="folder to extract into; files in it are never replaced")
+    parser.add_argument("--devices", action="store_true", help="extract: make device nodes too")
     parser.add_argument("--deep", action="store_true", help="open every frame of every pack the snapshot needs")
     parser.add_argument("--json", action="store_true", help="list: JSON; dump: SHA-256 by path")
     arguments = parser.parse_args()

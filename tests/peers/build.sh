@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds the real programs that the tests run against, once per version, into the user's cache folder:
 # etcd, Kubernetes (API server, controller manager, kubectl; with NODE=1 scheduler, kubelet, kube-proxy),
-# versitygw, and with MINIO=1 a MinIO server. Needs Go and its module proxy; writes nothing elsewhere.
+# versitygw, and with MINIO=1 a MinIO server; with BENCH=1 the other backup tools of `make bench`: restic, kopia and
+# rustic (the last with cargo, some ten minutes). Needs Go and its module proxy; writes nothing elsewhere.
 set -euo pipefail
 
 KUBERNETES=1.34.4
@@ -9,6 +10,9 @@ ETCD=3.6.5
 VERSITYGW=1.8.0
 # Its releases have no module version, so a commit stands for one.
 MINIO_VERSION=v0.0.0-20260212201848-7aac2a2c5b7c
+RESTIC=0.19.1
+KOPIA=0.23.1
+RUSTIC=0.11.4
 CACHE=${LIFEBOAT_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/lifeboat/peers}
 mkdir -p "$CACHE"
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/lifeboat-peers.XXXXXX")
@@ -86,11 +90,40 @@ build_go() { # NAME PACKAGE@VERSION PROGRAM
   install_as "$1"
 }
 
+# build_main NAME MODULE VERSION PACKAGE PROGRAM: through a throw-away main module, for a release whose module has
+# replacements of its own or no list of versions.
+build_main() {
+  [ -x "$CACHE/$1/$5" ] && return 0
+  echo "peers: building $1"
+  mkdir -p "$WORK/$5" "$WORK/out"
+  printf 'module peers\ngo 1.25.0\nrequire %s v%s\n' "$2" "$3" > "$WORK/$5/go.mod"
+  (cd "$WORK/$5" && go build -ldflags '-s -w' -o "$WORK/out/$5" "$4")
+  install_as "$1"
+}
+
+build_rustic() {
+  [ -x "$CACHE/rustic-$RUSTIC/rustic" ] && return 0
+  echo "peers: building rustic $RUSTIC, some ten minutes"
+  CARGO_TARGET_DIR="$WORK/rustic" cargo install --quiet --locked --no-track --root "$WORK/rustic-root" \
+    --version "$RUSTIC" rustic-rs
+  mkdir -p "$WORK/out"
+  mv "$WORK/rustic-root/bin/rustic" "$WORK/out/rustic"
+  install_as "rustic-$RUSTIC"
+}
+
+build_bench() {
+  build_main "restic-$RESTIC" github.com/restic/restic "$RESTIC" github.com/restic/restic/cmd/restic restic
+  build_main "kopia-$KOPIA" github.com/kopia/kopia "$KOPIA" github.com/kopia/kopia kopia
+  # Without it the benchmark leaves its column out.
+  build_rustic || echo "peers: rustic could not be built; the benchmark goes on without it" >&2
+}
+
 build_go "versitygw-$VERSITYGW" "github.com/versity/versitygw/cmd/versitygw@v$VERSITYGW" versitygw
 build_etcd
 build_kubernetes "kubernetes-$KUBERNETES" kube-apiserver kube-controller-manager kubectl
 [ -z "${NODE:-}" ] || build_kubernetes "kubernetes-node-$KUBERNETES" kube-scheduler kubelet kube-proxy
 [ -z "${MINIO:-}" ] || build_go "minio-$MINIO_VERSION" "github.com/minio/minio@$MINIO_VERSION" minio
+[ -z "${BENCH:-}" ] || build_bench
 
 # The one place that says where each program is; the harness reads it.
 {
@@ -100,6 +133,8 @@ build_kubernetes "kubernetes-$KUBERNETES" kube-apiserver kube-controller-manager
     [ ! -x "$CACHE/kubernetes-node-$KUBERNETES/$p" ] || echo "$p=$CACHE/kubernetes-node-$KUBERNETES/$p"; done
   echo "versitygw=$CACHE/versitygw-$VERSITYGW/versitygw"
   [ ! -x "$CACHE/minio-$MINIO_VERSION/minio" ] || echo "minio=$CACHE/minio-$MINIO_VERSION/minio"
+  for p in "restic-$RESTIC/restic" "kopia-$KOPIA/kopia" "rustic-$RUSTIC/rustic"; do
+    [ ! -x "$CACHE/$p" ] || echo "${p##*/}=$CACHE/$p"; done
 } > "$CACHE/programs.new"
 mv "$CACHE/programs.new" "$CACHE/programs"
 echo "peers: ready in the cache folder"

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A small file system of its own, gone when dropped. Only root can make one.
-struct SmallDisk(PathBuf);
+pub(crate) struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn at(folder: &Path, size: &str) -> Option<Self> {
+    pub(crate) fn at(folder: &Path, size: &str) -> Option<Self> {
         std::fs::create_dir_all(folder).unwrap();
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "lifeboat-test"]).arg(folder);
@@ -19,7 +19,7 @@ impl SmallDisk {
         mounted.then(|| Self(folder.to_owned()))
     }
 
-    fn remount(&self, option: &str) {
+    pub(crate) fn remount(&self, option: &str) {
         let done = Command::new("mount").args(["-o", &format!("remount,{option}")]).arg(&self.0).status();
         assert!(done.unwrap().success());
     }

@@ -17,7 +17,7 @@ fn python() -> PathBuf {
 }
 
 /// Runs the independent reader; its standard output.
-fn independent(args: &[&str]) -> String {
+pub(crate) fn independent(args: &[&str]) -> String {
     let out =
         Command::new(python()).arg(tests_folder().join("independent_reader.py")).args(args).output().unwrap();
     let text = String::from_utf8_lossy(&out.stdout).into_owned();

@@ -91,6 +91,12 @@ impl World {
         Self { folder: tempfile::tempdir().unwrap(), repo, s3: Some(flags) }.initialized()
     }
 
+    /// In a bucket of another server.
+    pub(crate) fn at(server: &S3Flags, bucket: &str) -> Self {
+        let repo = format!("s3://{bucket}/repo");
+        Self { folder: tempfile::tempdir().unwrap(), repo, s3: Some(server.clone()) }.initialized()
+    }
+
     fn initialized(self) -> Self {
         let vault = self.vault_url();
         std::fs::create_dir(self.vault()).unwrap();
@@ -150,6 +156,9 @@ impl World {
     }
     pub(crate) fn vault_url(&self) -> String {
         format!("file://{}", self.vault().display())
+    }
+    pub(crate) fn primary_url(&self) -> String {
+        self.repo.clone()
     }
     /// The cluster's folder in a repository on a directory.
     pub(crate) fn primary(&self) -> PathBuf {
