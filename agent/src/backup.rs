@@ -4,11 +4,13 @@
 pub(crate) mod begin;
 pub(crate) mod body;
 pub(crate) mod commit;
+mod control;
 mod error;
 pub(crate) mod head;
 pub(crate) mod log;
 pub(crate) mod pack;
 mod read;
+mod request;
 pub(crate) mod resume;
 pub(crate) mod reuse;
 pub(crate) mod send;
@@ -19,35 +21,29 @@ mod testing;
 pub(crate) mod upload;
 
 use crate::cluster::Cluster;
+use crate::select::coverage::Table;
 use crate::select::{Report, Selection};
+use begin::Start;
 use commit::{Commit, Outcome, Remains};
 use lifeboat_common::clock::Clock;
 use lifeboat_format::id::Sha256;
-use lifeboat_format::manifest::Manifest;
+use lifeboat_format::manifest::{Manifest, SignedManifest};
 use pack::Packer;
 use send::Sending;
-use state::{State, StateFile};
+use state::{Held, State};
 use std::sync::Arc;
 
+pub use control::{Control, Stop};
 pub use error::BackupError;
+pub use head::HeadError;
 pub use pack::NewPack;
 pub use read::Progress;
-pub use setup::Setup;
+pub use request::{Request, Wanted, run_of};
+pub use setup::{Setup, SetupError};
+pub use state::{StateError, StatePlace};
 
 /// A run that loses what it built on starts again at most so often.
 const ATTEMPTS: usize = 3;
-
-/// What is asked for.
-#[derive(Debug, Clone)]
-pub struct Request {
-    pub selection: Selection,
-    /// All of the charter's scope, rather than a part of it.
-    pub full: bool,
-    /// What is covered is covered whole: no selection by label or kind.
-    pub whole_namespaces: bool,
-    /// Hours that the primary keeps it, when shorter than the charter's.
-    pub primary_ttl_hours: Option<u32>,
-}
 
 /// A committed snapshot.
 #[derive(Debug)]
@@ -55,7 +51,8 @@ pub struct Committed {
     pub manifest: Manifest,
     /// SHA-256 of the manifest's payload.
     pub sha256: Sha256,
-    pub report: Report,
+    /// What was missed, and why; none when an earlier attempt of the run had committed already.
+    pub report: Option<Report>,
     /// Sealed bytes sent, lists and log included.
     pub sent_bytes: u64,
     pub sent_objects: u64,
@@ -69,17 +66,46 @@ pub async fn backup(
     clock: Arc<dyn Clock>,
     progress: Progress<'_>,
 ) -> Result<Committed, BackupError> {
-    let (file, mut state) = setup.open_state()?;
-    let origin = Sha256::of(cluster.kube_system_uid().await?.as_bytes());
+    let (committing, may_commit, stop) = (|| {}, || true, Stop::never());
+    let control = Control { progress, committing: &committing, may_commit: &may_commit, stop: &stop };
+    backup_under(setup, cluster, request, clock, control).await
+}
+
+/// Makes one snapshot of a cluster, and can be stopped.
+pub async fn backup_under(
+    setup: &Setup,
+    cluster: &Cluster,
+    request: &Request,
+    clock: Arc<dyn Clock>,
+    control: Control<'_>,
+) -> Result<Committed, BackupError> {
+    let taken = async {
+        let (held, state) = setup.open_state().await?;
+        let origin = Sha256::of(cluster.kube_system_uid().await?.as_bytes());
+        Ok::<_, BackupError>((held, state, origin))
+    };
+    let (held, mut state, origin) = stoppable(control.stop, taken).await?;
     setup.check_origin(&mut state, origin)?;
     for _ in 0..ATTEMPTS {
-        let run = Run { setup, cluster, request, clock: clock.clone(), origin };
-        match run.attempt(&file, &mut state, progress).await? {
+        let run = Run { setup, cluster, request, clock: clock.clone(), origin, control };
+        match run.attempt(&held, &mut state).await? {
             Attempt::Committed(committed) => return Ok(*committed),
             Attempt::Redo(why) => tracing::warn!(why, "starting the run again"),
         }
     }
     Err(BackupError::Overtaken { attempts: ATTEMPTS })
+}
+
+/// A part of a run that leaves nothing to note when it is stopped.
+async fn stoppable<T, E: Into<BackupError>>(
+    stop: &Stop,
+    part: impl Future<Output = Result<T, E>>,
+) -> Result<T, BackupError> {
+    tokio::select! {
+        biased;
+        () = stop.stopped() => Err(BackupError::Stopped),
+        done = part => done.map_err(Into::into),
+    }
 }
 
 /// Reads what a run would store, and stores nothing.
@@ -89,7 +115,20 @@ pub async fn dry_run(
     progress: Progress<'_>,
 ) -> Result<Report, BackupError> {
     let discovery = cluster.discover().await?;
-    let mut report = read::count(cluster, discovery, &request.selection, progress).await;
+    let mut report = read::count(cluster, discovery, &request.selection, None, progress).await;
+    report.finish(cluster.now());
+    Ok(report)
+}
+
+/// The same, and counts by namespace and kind.
+pub async fn survey(
+    cluster: &Cluster,
+    selection: &Selection,
+    table: &mut Table,
+    progress: Progress<'_>,
+) -> Result<Report, BackupError> {
+    let discovery = cluster.discover().await?;
+    let mut report = read::count(cluster, discovery, selection, Some(table), progress).await;
     report.finish(cluster.now());
     Ok(report)
 }
@@ -100,6 +139,7 @@ struct Run<'a> {
     request: &'a Request,
     clock: Arc<dyn Clock>,
     origin: Sha256,
+    control: Control<'a>,
 }
 
 enum Attempt {
@@ -108,28 +148,37 @@ enum Attempt {
 }
 
 impl Run<'_> {
-    async fn attempt(
-        &self,
-        file: &StateFile,
-        state: &mut State,
-        progress: Progress<'_>,
-    ) -> Result<Attempt, BackupError> {
-        let started = self.clock.now();
-        let discovery = self.cluster.discover().await?;
-        let begun = begin::begin(self.setup, file, state, &begin::Kind::objects(), started).await?;
-        let reusable = begin::reusable_objects(&begun, state, &*self.setup.store).await?;
+    async fn attempt(&self, held: &Held, state: &mut State) -> Result<Attempt, BackupError> {
+        let (started, stop) = (self.clock.now(), self.control.stop);
+        let kind = begin::Kind::objects();
+        let begin = begin::begin(self.setup, held, state, &kind, started, self.request.run);
+        let begun = match stoppable(stop, begin).await? {
+            Start::Begun(begun) => *begun,
+            Start::Found(manifest) => return Ok(Attempt::Committed(Box::new(Committed::found(*manifest)))),
+        };
+        let reusable = stoppable(stop, begin::reusable_objects(&begun, state, &*self.setup.store)).await?;
         let begin::Begun { view, memory, interrupted, uploader, upload_log, .. } = begun;
         let sizes = self.setup.charter.charter().chunking;
         let mut packer = Packer::new(begun.run_key, begun.sealed_run_key, begun.dedup_key, sizes, reusable);
+        let discovery = stoppable(stop, self.cluster.discover()).await?;
 
         let aliases = body::Aliases::new(state)?;
-        let mut sending = Sending::new(uploader.clone(), self.clock.clone(), upload_log, state, file);
-        let selection = &self.request.selection;
-        let gathered =
-            read::gather(self.cluster, discovery, selection, &mut packer, &mut sending, progress).await?;
+        let mut sending = Sending::new(uploader.clone(), self.clock.clone(), upload_log, state, held);
+        let (selection, progress) = (&self.request.selection, self.control.progress);
+        let gathered = tokio::select! {
+            gathered = read::gather(self.cluster, discovery, selection, &mut packer, &mut sending, progress) => gathered?,
+            () = stop.stopped() => {
+                sending.note_and_stop().await;
+                return Err(BackupError::Stopped);
+            }
+        };
+        (self.control.committing)();
         let sealed = body::seal(self, &mut packer, gathered, &aliases, started)?;
-        sending.take(&mut packer).await?;
-        let new_packs = sending.wait().await?;
+        let send = async {
+            sending.take(&mut packer).await?;
+            sending.wait().await
+        };
+        let new_packs = stoppable(stop, send).await?;
 
         let interrupted_own = interrupted.checkpointed.clone();
         let (resumed, reused) = interrupted.split(packer.reused_packs());
@@ -148,17 +197,27 @@ impl Run<'_> {
             covered: sealed.covered,
             remains: Remains::Objects(packer.needed().map(|(id, reference)| (*id, *reference)).collect()),
             manifest,
+            may_commit: self.control.may_commit,
         };
-        let report = sealed.report;
-        Ok(match commit.run(view, state, file).await? {
+        let (sent_bytes, sent_objects) = (uploader.sent_bytes(), uploader.sent_objects());
+        Ok(match stoppable(stop, commit.run(view, state, held)).await? {
             Outcome::Redo(why) => Attempt::Redo(why),
+            Outcome::Found(manifest) => Attempt::Committed(Box::new(Committed::found(*manifest))),
             Outcome::Committed(done) => Attempt::Committed(Box::new(Committed {
                 manifest: done.manifest,
                 sha256: done.sha256,
-                report,
-                sent_bytes: uploader.sent_bytes(),
-                sent_objects: uploader.sent_objects(),
+                report: Some(sealed.report),
+                sent_bytes,
+                sent_objects,
             })),
         })
+    }
+}
+
+impl Committed {
+    /// By an attempt of this run that could not tell.
+    fn found(found: SignedManifest) -> Self {
+        let sent_bytes = found.manifest.counts.stored_bytes;
+        Self { manifest: found.manifest, sha256: found.sha256, report: None, sent_bytes, sent_objects: 0 }
     }
 }

@@ -12,10 +12,10 @@ mod report;
 #[cfg(test)]
 mod tests;
 
-use crate::backup::begin::{self, Begun, Kind};
+use crate::backup::begin::{self, Begun, Kind, Start};
 use crate::backup::commit::Outcome;
 use crate::backup::send::Sending;
-use crate::backup::state::{Pending, State, StateFile};
+use crate::backup::state::{Held, Pending, State};
 use crate::backup::upload::Rate;
 use crate::backup::{BackupError, Setup};
 use crate::select::Report;
@@ -95,7 +95,7 @@ pub async fn backup_path(
     progress: Arc<TreeProgress>,
     mut stop: Stop<'_>,
 ) -> Result<CommittedTree, BackupError> {
-    let (file, mut state) = setup.open_state()?;
+    let (file, mut state) = setup.open_state().await?;
     setup.check_host(&mut state, request.origin)?;
     for _ in 0..ATTEMPTS {
         let run = Run::new(setup, request, clock.clone(), &state)?;
@@ -121,6 +121,9 @@ pub fn dry_run(
     let stored = drive::count(&request.root, &options, progress, cancel)?;
     Ok((report::of(&stored, &request.name, now), report::totals(&stored)))
 }
+
+/// Only with a copy of the state: its lock keeps two attempts apart.
+const FOUND: &str = "another attempt of this run has committed";
 
 enum Attempt {
     Committed(Box<CommittedTree>),
@@ -154,7 +157,7 @@ impl<'a> Run<'a> {
 
     async fn attempt(
         &self,
-        file: &StateFile,
+        file: &Held,
         state: &mut State,
         progress: Arc<TreeProgress>,
         stop: Stop<'_>,
@@ -164,7 +167,10 @@ impl<'a> Run<'a> {
             cadence: self.request.cadence,
             rate: self.request.bandwidth.map(Rate),
         };
-        let begun = begin::begin(self.setup, file, state, &kind, self.started).await?;
+        let begun = match begin::begin(self.setup, file, state, &kind, self.started, None).await? {
+            Start::Begun(begun) => *begun,
+            Start::Found(_) => return Ok(Attempt::Redo(FOUND)),
+        };
         let upload_key = state.pending.as_ref().and_then(Pending::key);
         let past = past::Past::load(&self.setup.store, &begun, &self.keys, upload_key, &self.domain).await?;
         let past = Arc::new(past);
@@ -198,6 +204,7 @@ impl<'a> Run<'a> {
         let finished = finish::finish(&mut drive, walked).await?;
         Ok(match finished.outcome {
             Outcome::Redo(why) => Attempt::Redo(why),
+            Outcome::Found(_) => Attempt::Redo(FOUND),
             Outcome::Committed(done) => Attempt::Committed(Box::new(CommittedTree {
                 manifest: done.manifest,
                 sha256: done.sha256,

@@ -25,6 +25,10 @@ enum Command {
     Backup(commands::backup::Args),
     /// Make one snapshot of a directory tree
     BackupPath(commands::backup_path::Args),
+    /// Make the backups that BackupSchedule and Backup objects ask for
+    Controller(commands::controller::Args),
+    /// Print the definitions of Lifeboat's kinds
+    Crds(commands::crds::Args),
 }
 
 #[tokio::main]
@@ -34,6 +38,8 @@ async fn main() -> ExitCode {
     let done = match cli.command {
         Command::Backup(args) => commands::backup::run(args).await,
         Command::BackupPath(args) => commands::backup_path::run(args).await,
+        Command::Controller(args) => commands::controller::run(args).await,
+        Command::Crds(args) => commands::crds::run(&args),
     };
     match done {
         Ok(exit) => exit.into(),

@@ -19,8 +19,8 @@ mod yaml;
 
 use clap::{Parser, Subcommand};
 use commands::{
-    adopt, cat, completions, diff, extract, find, init, keygen, ls, probe, report, restore, rotate,
-    snapshots, verify,
+    adopt, backup, cat, completions, coverage, diff, extract, find, init, install, keygen, ls, probe, report,
+    restore, rotate, snapshots, uninstall, verify,
 };
 use context::Context;
 use lifeboat_common::config::ConfigError;
@@ -61,6 +61,10 @@ enum Command {
     Verify(verify::VerifyArgs),
     Report(report::ReportArgs),
     Restore(restore::RestoreArgs),
+    Install(install::InstallArgs),
+    Uninstall(uninstall::UninstallArgs),
+    Backup(backup::BackupArgs),
+    Coverage(coverage::CoverageArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -80,6 +84,10 @@ async fn run(command: Command, context: &mut Context<'_>) -> anyhow::Result<Exit
         Command::Verify(args) => verify::run(&args, context).await,
         Command::Report(args) => report::run(&args, context).await,
         Command::Restore(args) => restore::run(&args, context).await,
+        Command::Install(args) => install::run(&args, context).await,
+        Command::Uninstall(args) => uninstall::run(&args, context).await,
+        Command::Backup(args) => backup::run(&args, context).await,
+        Command::Coverage(args) => coverage::run(&args, context).await,
         Command::Completions(args) => completions::run(&args, context),
     }
 }

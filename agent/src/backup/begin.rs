@@ -7,7 +7,7 @@ use super::pack::{Reusable, domain_alias};
 use super::resume::{self, Cadence, Interrupted, UploadLog};
 use super::reuse;
 use super::setup::{Setup, SetupError};
-use super::state::{KnownHead, Pending, State, StateFile};
+use super::state::{Held, KnownHead, Pending, State};
 use super::upload::{Rate, Uploader};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
@@ -16,7 +16,7 @@ use lifeboat_format::crypto::derive::{RunKey, Secret32};
 use lifeboat_format::crypto::{random, seal};
 use lifeboat_format::id::{Handle, RunId, ScopeAlias, Sha256};
 use lifeboat_format::layout;
-use lifeboat_format::manifest::Coverage;
+use lifeboat_format::manifest::{Coverage, SignedManifest};
 use lifeboat_format::send_log::{KnownChunk, KnownPack};
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -64,25 +64,34 @@ pub struct Begun {
     pub allowed: HashSet<Handle>,
 }
 
+/// How a run starts.
+pub enum Start {
+    Begun(Box<Begun>),
+    /// An earlier attempt of it has committed.
+    Found(Box<SignedManifest>),
+}
+
 pub async fn begin(
     setup: &Setup,
-    file: &StateFile,
+    file: &Held,
     state: &mut State,
     kind: &Kind,
     now: Timestamp,
-) -> Result<Begun, BackupError> {
+    wanted: Option<RunId>,
+) -> Result<Start, BackupError> {
     let store = &*setup.store;
     let charter = setup.charter.charter();
-    let view = head::read(
-        store,
-        charter,
-        &setup.signing.verify_key(),
-        state.head,
-        state.head.is_none() && state.interrupted(),
-    )
-    .await?;
+    let agent = setup.signing.verify_key();
+    let interrupted_first = state.head.is_none() && state.interrupted();
+    let view = head::read(store, charter, &agent, state.head, interrupted_first).await?;
     same_origin(state, &view, kind)?;
     reconcile(state, &view);
+    if let Some(run) = wanted
+        && let Some(found) = head::find(store, charter, &agent, &view, run).await?
+    {
+        file.save(state).await?;
+        return Ok(Start::Found(Box::new(found)));
+    }
     state.turn_to(kind.volume.as_deref().unwrap_or_default());
 
     let memory = log::load(store, state, &view, kind.depth()).await?;
@@ -103,11 +112,12 @@ pub async fn begin(
         // It was interrupted once, or takes long on purpose: it may be interrupted again.
         cadence.pause = Duration::ZERO;
     }
-    if interrupted.is_empty() || state.pending.is_none() {
-        state.pending = Some(fresh());
-    }
+    // What an interrupted run has sent is its successor's, whatever that was asked for (decision 0014).
+    let mut run = state.pending.take().filter(|_| !interrupted.is_empty()).unwrap_or_else(fresh);
+    run.run = wanted.unwrap_or(run.run);
+    state.pending = Some(run);
     state.charter = state.charter.max(charter.n);
-    file.save(state)?;
+    file.save(state).await?;
 
     let epoch = charter.current_epoch().ok_or(BackupError::NoEpoch)?;
     let run_key = RunKey::random();
@@ -115,7 +125,18 @@ pub async fn begin(
     let last_piece = interrupted.pieces.first().copied();
     let upload_log = UploadLog::new(sealed_run_key.clone(), now, cadence, last_piece);
     let uploader = Uploader::new(setup.store.clone(), view.store_time, kind.rate);
-    Ok(Begun { view, memory, interrupted, uploader, run_key, sealed_run_key, dedup_key, upload_log, allowed })
+    let begun = Begun {
+        view,
+        memory,
+        interrupted,
+        uploader,
+        run_key,
+        sealed_run_key,
+        dedup_key,
+        upload_log,
+        allowed,
+    };
+    Ok(Start::Begun(Box::new(begun)))
 }
 
 /// A rebuilt cluster or host has the keys out of a file and no state: then the chain says where it was read. Snapshots

@@ -8,7 +8,7 @@ use super::BackupError;
 use super::head::{self, ChainView};
 use super::log::{self, Content, Memory, Objects};
 use super::resume::{Resumed, is_fresh};
-use super::state::{KnownHead, LogKey, State, StateFile};
+use super::state::{Held, KnownHead, LogKey, State};
 use super::upload::Uploader;
 use bytes::Bytes;
 use lifeboat_common::store::StoreErrorKind;
@@ -16,7 +16,7 @@ use lifeboat_format::charter::Charter;
 use lifeboat_format::crypto::derive::Secret32;
 use lifeboat_format::crypto::sign::SigningKey;
 use lifeboat_format::id::{ChunkId, Handle, ScopeAlias, Sha256};
-use lifeboat_format::manifest::{Coverage, Manifest, UnverifiedManifest};
+use lifeboat_format::manifest::{Coverage, Manifest, SignedManifest, UnverifiedManifest};
 use lifeboat_format::pack::Reference;
 use lifeboat_format::send_log::KnownPack;
 use lifeboat_format::volume_log::VolumeLog;
@@ -47,6 +47,8 @@ pub struct Commit<'a> {
     pub remains: Remains,
     /// Everything but seq, prev, packs, carry and log.
     pub manifest: Manifest,
+    /// Whether this process may still commit.
+    pub may_commit: &'a (dyn Fn() -> bool + Send + Sync),
 }
 
 /// The domains that a run covers whole: what it does not need of them is not kept.
@@ -70,6 +72,8 @@ pub enum Remains {
 /// How a commit ended.
 pub enum Outcome {
     Committed(Box<Committed>),
+    /// Another attempt of the same run has committed.
+    Found(Box<SignedManifest>),
     /// What the run built on has changed under it; it starts again.
     Redo(&'static str),
 }
@@ -88,7 +92,7 @@ impl Commit<'_> {
         mut self,
         mut view: ChainView,
         state: &mut State,
-        file: &StateFile,
+        file: &Held,
     ) -> Result<Outcome, BackupError> {
         let lists = self.write_lists().await?;
         let key = Secret32::random();
@@ -97,7 +101,7 @@ impl Commit<'_> {
         if let Some(pending) = &mut state.pending {
             pending.set_log(LogKey::new(log.root, &key));
         }
-        file.save(state)?;
+        file.save(state).await?;
         self.manifest.log = Some(log);
         let wanted = self.reused.clone();
         for _ in 0..RACES_MAX {
@@ -112,12 +116,24 @@ impl Commit<'_> {
             self.manifest.prev = view.head().map(|h| h.sha256);
             self.manifest.packs = self.pack_sets(&lists);
             self.manifest.carry = self.carry(&view, &lists);
+            // Whoever took the state meanwhile makes this run's snapshot.
+            file.confirm().await?;
+            if !(self.may_commit)() {
+                return Err(BackupError::Stopped);
+            }
             if self.create().await? {
-                return Ok(Outcome::Committed(Box::new(self.committed(lists, state, file)?)));
+                return Ok(Outcome::Committed(Box::new(self.committed(lists, state, file).await?)));
             }
             tracing::info!(slot = self.manifest.seq, "another run took the slot; looking at the chain again");
             let agent = self.signing.verify_key();
             view = head::read(self.uploader.store(), self.charter, &agent, state.head, true).await?;
+            // A run's own checkpoints are not what it is for.
+            let same = |m: &&SignedManifest| {
+                m.manifest.run == self.manifest.run && m.manifest.coverage != Coverage::Checkpoint
+            };
+            if let Some(found) = view.window.iter().find(same).filter(|_| !self.is_checkpoint()) {
+                return Ok(Outcome::Found(Box::new(found.clone())));
+            }
         }
         Ok(Outcome::Redo("other runs took every slot that this one tried for"))
     }
@@ -126,7 +142,7 @@ impl Commit<'_> {
         self.manifest.coverage == Coverage::Checkpoint
     }
 
-    fn committed(self, lists: Lists, state: &mut State, file: &StateFile) -> Result<Committed, BackupError> {
+    async fn committed(self, lists: Lists, state: &mut State, file: &Held) -> Result<Committed, BackupError> {
         let sha256 = Sha256::of(&self.manifest.payload());
         let head = KnownHead { seq: self.manifest.seq, sha256 };
         if self.is_checkpoint() {
@@ -134,7 +150,7 @@ impl Commit<'_> {
         } else {
             state.committed(head)
         }
-        file.save(state)?;
+        file.save(state).await?;
         Ok(Committed { manifest: self.manifest, sha256, listed: lists.known.into_values().collect() })
     }
 

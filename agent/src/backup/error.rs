@@ -5,6 +5,7 @@ use super::resume::ResumeError;
 use super::setup::SetupError;
 use super::state::StateError;
 use crate::cluster::ClusterError;
+use crate::select::RuleError;
 use crate::tree::TreeError;
 use lifeboat_common::store::StoreError;
 use lifeboat_format::FormatError;
@@ -35,7 +36,9 @@ pub enum BackupError {
     Overtaken { attempts: usize },
     #[error(transparent)]
     Tree(#[from] TreeError),
-    #[error("interrupted; no snapshot was made, and the next run goes on from what was sent")]
+    #[error(transparent)]
+    Rule(#[from] RuleError),
+    #[error("The run was stopped; no snapshot was made, and the next one goes on from what was sent")]
     Stopped,
 }
 
@@ -63,7 +66,8 @@ impl BackupError {
             Self::Report { .. } => "Report",
             Self::Overtaken { .. } => "Overtaken",
             Self::Tree(_) => "Tree",
-            Self::Stopped => "Interrupted",
+            Self::Rule(_) => "InvalidSelection",
+            Self::Stopped => "Stopped",
         }
     }
 }

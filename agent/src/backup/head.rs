@@ -6,12 +6,14 @@ use jiff::Timestamp;
 use lifeboat_common::store::{ReadStore, StoreError, StoreErrorKind};
 use lifeboat_format::charter::{AgentKey, Charter};
 use lifeboat_format::crypto::sign::VerifyKey;
-use lifeboat_format::id::Sha256;
+use lifeboat_format::id::{RunId, Sha256};
 use lifeboat_format::manifest::{SignedManifest, UnverifiedManifest};
 use lifeboat_format::{layout, limits};
 
 /// Manifests whose packs may be reused: the head and two before it (rule 2).
 const WINDOW: usize = 3;
+/// Manifests below those that are looked at for that of an interrupted run.
+const FIND_MAX: usize = 8;
 /// Junk slots that are passed over in search of the head or a predecessor.
 const JUNK_MAX: u64 = 16_384;
 
@@ -107,6 +109,30 @@ pub async fn read(
     view.head = Some(head.clone());
     view.window = window(store, charter, agent, head).await?;
     Ok(view)
+}
+
+/// The manifest of a run, if an attempt of it has committed: among the newest ones of this agent key.
+pub async fn find(
+    store: &dyn ReadStore,
+    charter: &Charter,
+    agent: &VerifyKey,
+    view: &ChainView,
+    run: RunId,
+) -> Result<Option<SignedManifest>, StoreError> {
+    if let Some(found) = view.window.iter().find(|m| m.manifest.run == run) {
+        return Ok(Some(found.clone()));
+    }
+    let mut next = view.window.last().cloned();
+    for _ in 0..FIND_MAX {
+        let Some(manifest) = next else { return Ok(None) };
+        let (prev, below) = (manifest.manifest.prev, manifest.manifest.seq - 1);
+        let Some(prev) = prev.filter(|_| view.window.len() == WINDOW) else { return Ok(None) };
+        next = search(store, charter, &[*agent], below, |m| m.sha256 == prev).await?;
+        if let Some(found) = next.as_ref().filter(|m| m.manifest.run == run) {
+            return Ok(Some(found.clone()));
+        }
+    }
+    Ok(None)
 }
 
 /// The head and its predecessors that this agent key signed: what may be reused never reaches behind a key change.

@@ -5,6 +5,7 @@ use super::BackupError;
 use super::pack::Packer;
 use super::send::Sending;
 use crate::cluster::{Cluster, Discovery, Item, ListOptions, ReadEvent, Resource, read_all};
+use crate::select::coverage::Table;
 use crate::select::{
     Class, Facts, Report, Selection, classify, classify_broken, classify_kind, sort_for_listing,
 };
@@ -69,14 +70,16 @@ pub async fn gather(
     Ok(run.out)
 }
 
-/// Reads the cluster and counts.
+/// Reads the cluster and counts, in `table` also by namespace and kind.
 pub async fn count(
     cluster: &Cluster,
     discovery: Discovery,
     selection: &Selection,
+    table: Option<&mut Table>,
     progress: Progress<'_>,
 ) -> Report {
     let mut run = Run::new(Report::new(cluster.now()), selection);
+    run.table = table;
     let mut reader = read_all(cluster, run.plan(discovery), ListOptions::default(), LISTS);
     while let Some(event) = reader.next().await {
         let Some((resource, items)) = run.items(event) else { continue };
@@ -95,6 +98,7 @@ struct Run<'a> {
     selection: &'a Selection,
     facts: Facts,
     document: Vec<u8>,
+    table: Option<&'a mut Table>,
     out: Gathered,
 }
 
@@ -102,7 +106,7 @@ impl<'a> Run<'a> {
     fn new(report: Report, selection: &'a Selection) -> Self {
         let out =
             Gathered { report, domains: BTreeMap::new(), namespaces: BTreeSet::new(), objects: 0, bytes: 0 };
-        Self { selection, facts: Facts::default(), document: Vec::new(), out }
+        Self { selection, facts: Facts::default(), document: Vec::new(), table: None, out }
     }
 
     /// The kinds to list, in order; what need not be listed is noted.
@@ -162,6 +166,10 @@ impl<'a> Run<'a> {
             self.facts.note_used(resource, item);
         }
         self.out.report.count(resource, class);
+        self.out.report.locate(resource, item, class);
+        if let Some(table) = &mut self.table {
+            table.count(resource, item, class);
+        }
         class == Class::Stored
     }
 

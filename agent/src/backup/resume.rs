@@ -2,9 +2,10 @@
 //! least every 256 MiB or minute (rule 3); what came after the last piece is sent again.
 
 use super::pack::NewPack;
-use super::state::{Pending, State, StateError, StateFile};
+use super::state::{Held, Pending, State, StateError};
 use super::upload::Uploader;
 use bytes::Bytes;
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use lifeboat_common::store::{ReadStore, StoreError};
 use lifeboat_format::crypto::derive::{Secret32, labelled};
@@ -41,6 +42,8 @@ impl Cadence {
 
 /// Chunks in one piece, so that it stays far below the limit of a log's file: each takes about 80 bytes.
 const PIECE_CHUNKS_MAX: usize = 65_536;
+/// Packs of an interrupted run that are looked for at a time.
+const LOOKS_AT_ONCE: usize = 16;
 /// A pack is fresh for this long after the time that was noted for it, seconds.
 pub const FRESH_SECONDS: i64 = 24 * 3600;
 
@@ -125,7 +128,28 @@ pub async fn load(
             }
         }
     }
+    keep_those_there(store, &mut out.packs).await?;
     Ok(out)
+}
+
+/// A piece names a pack before it is sent: what never arrived, or not whole, may not be named.
+async fn keep_those_there(
+    store: &dyn ReadStore,
+    packs: &mut HashMap<Handle, Resumed>,
+) -> Result<(), StoreError> {
+    let looks: Vec<_> = packs.values().map(|r| is_there(store, r.pack).boxed()).collect();
+    let absent: Vec<Option<Handle>> =
+        stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).try_collect().await?;
+    for handle in absent.into_iter().flatten() {
+        packs.remove(&handle);
+    }
+    Ok(())
+}
+
+/// None when it is.
+async fn is_there(store: &dyn ReadStore, pack: KnownPack) -> Result<Option<Handle>, StoreError> {
+    let there = store.head(&layout::pack(&pack.sha256)).await?;
+    Ok(there.is_none_or(|e| e.size != pack.size).then_some(pack.handle))
 }
 
 /// Gives every chunk of the interrupted run's packs that may be named; reads the pieces again for it, since all of
@@ -195,8 +219,8 @@ impl UploadLog {
         }
     }
 
-    /// A pack has arrived in the store.
-    pub fn arrived(&mut self, pack: KnownPack, chunks: &[KnownChunk]) {
+    /// A pack is about to be sent.
+    pub fn sending(&mut self, pack: KnownPack, chunks: &[KnownChunk]) {
         if chunks.is_empty() {
             return; // Secrets and bodies are sealed anew by every run.
         }
@@ -221,11 +245,14 @@ impl UploadLog {
         now: Timestamp,
         uploader: &Uploader,
         state: &mut State,
-        file: &StateFile,
+        file: &Held,
     ) -> Result<(), ResumeError> {
         self.last = now;
         self.written = Instant::now();
         self.bytes = 0;
+        if self.packs.is_empty() {
+            return Ok(());
+        }
         let Some((run, key)) = state.pending.as_ref().and_then(|p| Some((p.run, p.key()?))) else {
             return Ok(());
         };
@@ -247,7 +274,7 @@ impl UploadLog {
         piece: &UploadPiece,
         uploader: &Uploader,
         state: &mut State,
-        file: &StateFile,
+        file: &Held,
     ) -> Result<(), ResumeError> {
         let salt: [u8; 32] = random::bytes();
         let piece_key = labelled(key, "lifeboat/1 upload log", &salt);
@@ -257,7 +284,7 @@ impl UploadLog {
             // The one that has arrived, and the one that may not.
             pending.pieces = self.prev.into_iter().chain([sha256]).collect();
         }
-        file.save(state)?;
+        file.save(state).await?;
         uploader.create_named(&layout::agent(&sha256), sealed, sha256).await?;
         self.prev = Some(sha256);
         Ok(())

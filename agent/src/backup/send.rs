@@ -2,25 +2,31 @@
 
 use super::pack::{NewPack, Packer};
 use super::resume::{ResumeError, UploadLog, known_pack};
-use super::state::{State, StateFile};
+use super::state::{Held, State};
 use super::upload::{Outgoing, PackSender, Room, Uploader};
 use bytes::Bytes;
 use lifeboat_common::clock::Clock;
 use lifeboat_common::store::StoreError;
 use lifeboat_format::id::Sha256;
-use lifeboat_format::send_log::{KnownChunk, KnownPack};
+use lifeboat_format::send_log::KnownPack;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-/// Sends what is sealed, and logs what has arrived.
+/// How long a stopped run waits for packs on their way.
+const LAST_PACKS: Duration = Duration::from_secs(2);
+/// How long it may take to stop in all.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Logs what is sealed, and sends it.
 pub struct Sending<'a> {
     sender: PackSender,
     uploader: Uploader,
     clock: Arc<dyn Clock>,
     log: UploadLog,
     pub state: &'a mut State,
-    pub file: &'a StateFile,
-    waiting: HashMap<Sha256, (KnownPack, Vec<KnownChunk>)>,
+    pub file: &'a Held,
+    waiting: HashMap<Sha256, KnownPack>,
     /// Packs that arrived, in order of arrival; their list is not written yet.
     pub packs: Vec<KnownPack>,
 }
@@ -32,7 +38,7 @@ impl<'a> Sending<'a> {
         clock: Arc<dyn Clock>,
         log: UploadLog,
         state: &'a mut State,
-        file: &'a StateFile,
+        file: &'a Held,
     ) -> Self {
         let sender = PackSender::new(uploader.clone());
         Self { sender, uploader, clock, log, state, file, waiting: HashMap::new(), packs: Vec::new() }
@@ -50,9 +56,20 @@ impl<'a> Sending<'a> {
     pub async fn send(&mut self, new: NewPack, room: Option<Room>) -> Result<(), ResumeError> {
         let known = known_pack(&new, self.uploader.noted());
         let outgoing = Outgoing { sha256: new.sealed.sha256, bytes: Bytes::from(new.sealed.bytes), room };
-        self.waiting.insert(known.sha256, (known, new.chunks));
+        // Logged before it is sent: a run that is killed between the two would not know what it has in the store. Whether
+        // it came to be there, the next run sees.
+        self.log.sending(known, &new.chunks);
+        self.waiting.insert(known.sha256, known);
+        self.write_log_if_due().await?;
         let arrived = self.sender.send(outgoing).await?;
         self.note(arrived).await
+    }
+
+    async fn write_log_if_due(&mut self) -> Result<(), ResumeError> {
+        if self.log.is_due(self.clock.now()) {
+            self.write_log().await?;
+        }
+        Ok(())
     }
 
     /// Whether nothing is on its way.
@@ -66,7 +83,7 @@ impl<'a> Sending<'a> {
         self.sender.next().await
     }
 
-    /// Takes in a pack that has arrived, and logs what has when that is due.
+    /// Takes in a pack that has arrived.
     pub async fn take_in(&mut self, arrived: Option<Sha256>) -> Result<(), ResumeError> {
         self.note(arrived.into_iter().collect()).await
     }
@@ -78,20 +95,33 @@ impl<'a> Sending<'a> {
         Ok(std::mem::take(&mut self.packs))
     }
 
-    /// Logs what has arrived, so that nothing of it is lost.
+    /// Logs what is sent or on its way, so that nothing of it is lost.
     pub async fn write_log(&mut self) -> Result<(), ResumeError> {
         self.log.write(self.clock.now(), &self.uploader, self.state, self.file).await
     }
 
+    /// The run stops here: what has arrived, or does so now, is logged for the next one.
+    pub async fn note_and_stop(mut self) {
+        let noting = async {
+            if let Ok(arrived) = tokio::time::timeout(LAST_PACKS, self.sender.wait()).await {
+                self.note(arrived?).await?;
+            }
+            self.log.write(self.clock.now(), &self.uploader, self.state, self.file).await
+        };
+        match tokio::time::timeout(LAST_WORDS, noting).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "what was sent last could not be noted; it is sent again")
+            }
+            Err(_) => tracing::warn!("there was no time to note what was sent last; it is sent again"),
+        }
+    }
+
     async fn note(&mut self, arrived: Vec<Sha256>) -> Result<(), ResumeError> {
         for sha256 in arrived {
-            let Some((known, chunks)) = self.waiting.remove(&sha256) else { continue };
-            self.log.arrived(known, &chunks);
+            let Some(known) = self.waiting.remove(&sha256) else { continue };
             self.packs.push(known);
         }
-        if self.log.is_due(self.clock.now()) {
-            self.write_log().await?;
-        }
-        Ok(())
+        self.write_log_if_due().await
     }
 }

@@ -1,12 +1,16 @@
 //! What an agent is given: repository, charter, signing key, state. Checked before a run begins.
 
-use super::state::{State, StateFile};
+use super::state::{Held, State, StatePlace};
+use lifeboat_common::clock::Clock;
+use lifeboat_common::config::{AgentConfig, ConfigError};
+use lifeboat_common::keys::{self, KeyError};
 use lifeboat_common::store::SharedCreate;
 use lifeboat_format::FormatError;
 use lifeboat_format::charter::{TrustedCharter, trusted_chain};
 use lifeboat_format::crypto::sign::{SigningKey, VerifyKey};
 use lifeboat_format::id::{ClusterName, Sha256};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
@@ -32,6 +36,10 @@ pub enum SetupError {
     OtherHost,
     #[error(transparent)]
     Unsupported(FormatError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
 }
 
 /// Everything that a run needs beside the cluster.
@@ -40,11 +48,29 @@ pub struct Setup {
     pub store: SharedCreate,
     pub charter: TrustedCharter,
     pub signing: SigningKey,
-    /// The folder of the state file.
-    pub state: PathBuf,
+    /// Where the agent remembers.
+    pub state: StatePlace,
 }
 
 impl Setup {
+    /// Reads the files that the configuration names and opens the store: anew for each run, since they are rotated.
+    pub async fn load(
+        config: &AgentConfig,
+        state: StatePlace,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, super::BackupError> {
+        let path = &config.charter;
+        let charter = std::fs::read_to_string(path).map_err(|source| SetupError::Read {
+            what: "the charter",
+            path: path.clone(),
+            source,
+        })?;
+        let signing = keys::service_key(&config.signing_key).map_err(SetupError::Key)?;
+        let store = config.repo.open(Some(config.cluster.as_str()), &config.s3, clock).await?;
+        let charter = (path.clone(), charter.as_str());
+        Ok(Self::new(store, &config.owner, &config.cluster, charter, signing, state)?)
+    }
+
     /// Checks the charter file (one charter a line, ascending) against the owner, and the signing key against it.
     pub fn new(
         store: SharedCreate,
@@ -52,7 +78,7 @@ impl Setup {
         cluster: &ClusterName,
         charter_file: (PathBuf, &str),
         signing: SigningKey,
-        state: PathBuf,
+        state: impl Into<StatePlace>,
     ) -> Result<Self, SetupError> {
         let (path, text) = charter_file;
         let files: Vec<Vec<u8>> =
@@ -66,14 +92,14 @@ impl Setup {
         if !valid {
             return Err(SetupError::NotAnAgent { key, charter: charter.charter().n });
         }
-        Ok(Self { store, charter, signing, state })
+        Ok(Self { store, charter, signing, state: state.into() })
     }
 
-    /// Locks the state; a new one where there is none, a new dedup key where the charter asks for it.
-    pub(crate) fn open_state(&self) -> Result<(StateFile, State), super::BackupError> {
+    /// Takes the state; a new one where there is none, a new dedup key where the charter asks for it.
+    pub(crate) async fn open_state(&self) -> Result<(Held, State), super::BackupError> {
         let charter = self.charter.charter();
         let key = self.signing.verify_key().to_string();
-        let (file, state) = StateFile::open(&self.state, charter.cluster.as_str())?;
+        let (file, state) = self.state.take(charter.cluster.as_str()).await?;
         let fresh = || State::fresh(charter.cluster.as_str(), charter.dedup_generation, &key);
         let mut state = state.filter(|s| s.cluster == charter.cluster.as_str()).unwrap_or_else(fresh);
         if charter.n < state.charter {
@@ -92,6 +118,7 @@ impl Setup {
             (state.origin, state.path_origin) = (None, None);
             state.renew_dedup_key(charter.dedup_generation);
         }
+        file.fence(&mut state).await?;
         Ok((file, state))
     }
 

@@ -1,22 +1,22 @@
-//! What the agent remembers between runs: dedup key, log keys, the head it left. One small file, held under a lock
-//! while a run lasts, replaced as a whole. Losing it costs a full store, never correctness.
+//! What the agent remembers between runs: dedup key, log keys, the head it left. One small document in one of two
+//! places, a locked file or a Secret under a precondition; a run does not know which. Losing it costs a full store,
+//! never correctness.
 
+mod file;
+
+use crate::cluster::state_secret::{SecretError, StateSecret};
+use file::StateFile;
 use lifeboat_format::crypto::derive::Secret32;
 use lifeboat_format::id::{RunId, Sha256};
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
-use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use zeroize::Zeroizing;
 
 /// Log keys of this many snapshots are kept: so many send logs can be opened.
 const LOGS_KEPT: usize = 3;
 /// Interrupted runs of other scopes that are remembered.
 const PAUSED_MAX: usize = 16;
-/// A state file over this size is not one, bytes.
-const STATE_MAX: u64 = 1 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
@@ -27,9 +27,19 @@ pub enum StateError {
     #[error("Another agent runs with the state file {path}; wait until it ends")]
     Locked { path: PathBuf },
     #[error(
-        "The state file {path} is damaged ({why}); move it away to store everything anew, nothing that was backed up is lost"
+        "The state {place} is damaged ({why}); move it away to store everything anew, nothing that was backed up is lost"
     )]
-    Damaged { path: PathBuf, why: String },
+    Damaged { place: String, why: String },
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+}
+
+impl StateError {
+    /// Another controller has taken the state: this one must write nothing more.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        matches!(self, Self::Secret(SecretError::Fenced { .. }))
+    }
 }
 
 /// The newest manifest that this agent knows to count.
@@ -107,6 +117,10 @@ pub struct State {
     #[n(12)]
     #[cbor(default)]
     paused: Vec<Pending>,
+    /// How often it was taken out of its Secret, so that each taking writes other bytes than the one before.
+    #[n(13)]
+    #[cbor(default)]
+    pub taken: u64,
 }
 
 fn secret(bytes: &ByteVec) -> Option<Secret32> {
@@ -160,6 +174,7 @@ impl State {
             looked: 0,
             path_origin: None,
             paused: Vec::new(),
+            taken: 0,
         }
     }
 
@@ -235,65 +250,79 @@ impl State {
     }
 }
 
-/// The state on disk, locked.
-pub struct StateFile {
-    path: PathBuf,
-    _lock: File,
+/// Where a state is kept.
+#[derive(Debug, Clone)]
+pub enum StatePlace {
+    /// `<cluster>.cbor` in a folder, under a lock.
+    Folder(PathBuf),
+    Secret(StateSecret),
 }
 
-impl std::fmt::Debug for StateFile {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "StateFile({})", self.path.display())
+impl From<PathBuf> for StatePlace {
+    fn from(folder: PathBuf) -> Self {
+        Self::Folder(folder)
     }
 }
 
-impl StateFile {
-    /// Locks `<folder>/<cluster>.cbor`, making the folder if it is not there.
-    pub fn open(folder: &Path, cluster: &str) -> Result<(Self, Option<State>), StateError> {
-        let path = folder.join(format!("{cluster}.cbor"));
-        let io = |action| {
-            let path = path.clone();
-            move |source| StateError::Io { action, path, source }
-        };
-        std::fs::create_dir_all(folder).map_err(io("make the folder of"))?;
-        let lock_path = folder.join(format!("{cluster}.lock"));
-        let mut options = OpenOptions::new();
-        let lock = options.create(true).truncate(false).write(true).mode(0o600).open(&lock_path);
-        let lock = lock.map_err(io("lock"))?;
-        if rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
-            return Err(StateError::Locked { path });
+impl StatePlace {
+    /// Takes the state of a cluster: whoever held it before can no longer write it.
+    pub(super) async fn take(&self, cluster: &str) -> Result<(Held, Option<State>), StateError> {
+        match self {
+            Self::Folder(folder) => {
+                let (file, bytes) = StateFile::open(folder, cluster)?;
+                let state = bytes.map(|b| decode(&b, &file.place())).transpose()?;
+                Ok((Held::File(file), state))
+            }
+            Self::Secret(secret) => {
+                let bytes = secret.open().await?;
+                let state = bytes.map(|b| decode(&b, &secret.place())).transpose()?;
+                Ok((Held::Secret(secret.clone()), state))
+            }
         }
-        let state = match File::open(&path) {
-            Ok(file) => Some(read(&path, file)?),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
-            Err(e) => return Err(io("read")(e)),
-        };
-        Ok((Self { path, _lock: lock }, state))
-    }
-
-    /// Replaces the file: new bytes, fsync, rename, fsync of the folder.
-    pub fn save(&self, state: &State) -> Result<(), StateError> {
-        let io = |source| StateError::Io { action: "write", path: self.path.clone(), source };
-        let bytes = Zeroizing::new(minicbor::to_vec(state).expect("writing to memory does not fail"));
-        let new = self.path.with_extension("cbor.new");
-        let mut file =
-            OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new).map_err(io)?;
-        file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(io)?;
-        std::fs::rename(&new, &self.path).map_err(io)?;
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        File::open(folder).and_then(|f| f.sync_all()).map_err(io)
     }
 }
 
-fn read(path: &Path, file: File) -> Result<State, StateError> {
-    let damaged = |why: String| StateError::Damaged { path: path.into(), why };
-    let mut bytes = Zeroizing::new(Vec::new());
-    file.take(STATE_MAX).read_to_end(&mut bytes).map_err(|source| StateError::Io {
-        action: "read",
-        path: path.into(),
-        source,
-    })?;
-    let state: State = minicbor::decode(&bytes).map_err(|e| damaged(e.to_string()))?;
+/// A state that this process holds.
+#[derive(Debug)]
+pub enum Held {
+    File(StateFile),
+    Secret(StateSecret),
+}
+
+impl Held {
+    /// Replaces it as a whole, durably.
+    pub async fn save(&self, state: &State) -> Result<(), StateError> {
+        let bytes = Zeroizing::new(minicbor::to_vec(state).expect("writing to memory does not fail"));
+        match self {
+            Self::File(file) => file.save(&bytes),
+            Self::Secret(secret) => Ok(secret.save(&bytes).await?),
+        }
+    }
+
+    /// Writes a state that was just taken, so that nobody who held it before can write it or commit on it.
+    pub(super) async fn fence(&self, state: &mut State) -> Result<(), StateError> {
+        match self {
+            // The lock does.
+            Self::File(_) => Ok(()),
+            Self::Secret(_) => {
+                state.taken = state.taken.wrapping_add(1);
+                self.save(state).await
+            }
+        }
+    }
+
+    /// Whether this process still holds it.
+    pub(super) async fn confirm(&self) -> Result<(), StateError> {
+        match self {
+            Self::File(_) => Ok(()),
+            Self::Secret(secret) => Ok(secret.confirm().await?),
+        }
+    }
+}
+
+fn decode(bytes: &[u8], place: &str) -> Result<State, StateError> {
+    let damaged = |why: String| StateError::Damaged { place: place.to_owned(), why };
+    let state: State = minicbor::decode(bytes).map_err(|e| damaged(e.to_string()))?;
     if state.dedup_key().is_none() || state.alias_key().is_none() {
         return Err(damaged("a key is not 32 bytes long".to_owned()));
     }
@@ -304,10 +333,11 @@ fn read(path: &Path, file: File) -> Result<State, StateError> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_state_survives_and_is_held_by_one() {
+    #[tokio::test]
+    async fn a_state_survives_and_is_held_by_one() {
         let dir = tempfile::tempdir().unwrap();
-        let (file, none) = StateFile::open(dir.path(), "prod").unwrap();
+        let place = StatePlace::from(dir.path().to_path_buf());
+        let (file, none) = place.take("prod").await.unwrap();
         assert!(none.is_none());
         let mut state = State::fresh("prod", 1, "ed25519:x");
         for n in 0..5 {
@@ -317,21 +347,22 @@ mod tests {
             state.committed(KnownHead { seq: 7, sha256: Sha256([1; 32]) });
             assert!(!state.interrupted());
         }
-        file.save(&state).unwrap();
-        assert!(matches!(StateFile::open(dir.path(), "prod"), Err(StateError::Locked { .. })));
+        file.save(&state).await.unwrap();
+        assert!(matches!(place.take("prod").await, Err(StateError::Locked { .. })));
         drop(file);
-        let (_file, again) = StateFile::open(dir.path(), "prod").unwrap();
+        let (_file, again) = place.take("prod").await.unwrap();
         let again = again.unwrap();
         assert_eq!(again.head, state.head);
         assert_eq!(again.log_keys.len(), 3);
         assert!(again.dedup_key() == state.dedup_key());
     }
 
-    #[test]
-    fn damage_is_named() {
+    #[tokio::test]
+    async fn damage_is_named() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("prod.cbor"), b"junk").unwrap();
-        assert!(matches!(StateFile::open(dir.path(), "prod"), Err(StateError::Damaged { .. })));
+        let place = StatePlace::from(dir.path().to_path_buf());
+        assert!(matches!(place.take("prod").await, Err(StateError::Damaged { .. })));
     }
 
     #[test]

@@ -158,9 +158,11 @@ pub(super) async fn write(
         covered: Covered::Only(HashSet::new()),
         remains: Remains::Checkpoint(domain),
         manifest: manifest(run, base, sending, Coverage::Checkpoint),
+        may_commit: &|| true,
     };
     let done = match commit.run(base.view.clone(), sending.state, sending.file).await? {
         Outcome::Redo(why) => return Ok(Some(why)),
+        Outcome::Found(_) => return Ok(Some(super::FOUND)),
         Outcome::Committed(done) => done,
     };
     tracing::info!(seq = done.manifest.seq, "checkpoint: what was sent so far stays usable");

@@ -65,6 +65,7 @@ pub(super) async fn finish(drive: &mut Drive<'_, '_>, walked: Box<Walked>) -> Re
         covered: Covered::Only(HashSet::from([domain_alias(&drive.keys.dedup_key, &drive.run.domain)])),
         remains,
         manifest,
+        may_commit: &|| true,
     };
     let outcome = commit.run(base.view.clone(), drive.sending.state, drive.sending.file).await?;
     Ok(Finished { outcome, report, totals: report::totals(&tree) })

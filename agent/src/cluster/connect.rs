@@ -2,6 +2,7 @@
 //! Knows nothing of what is read or written over it, and never shows a credential.
 
 use super::error::ClusterError;
+use super::observe::{Observe, RequestObserver};
 use super::request;
 use super::text::{MAX_MESSAGE, clean};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -25,6 +26,8 @@ pub struct ConnectOptions {
     /// Names this program, and in a restore this run, to the server.
     pub field_manager: String,
     pub clock: Arc<dyn Clock>,
+    /// Hears of every request, those of watches and leases included.
+    pub observer: Option<Arc<dyn RequestObserver>>,
 }
 
 impl Default for ConnectOptions {
@@ -37,6 +40,7 @@ impl Default for ConnectOptions {
             connect_budget: Duration::from_secs(5),
             field_manager: "lifeboat".to_owned(),
             clock: Arc::new(SystemClock),
+            observer: None,
         }
     }
 }
@@ -93,8 +97,10 @@ impl Cluster {
         let server = server_name(&config.cluster_url);
         let mut patient = config.clone();
         patient.read_timeout = None;
+        let observe = Observe(options.observer.clone());
         let build = |config| {
-            kube::Client::try_from(config)
+            kube::client::ClientBuilder::try_from(config)
+                .map(|builder| builder.with_layer(&observe).build())
                 .map_err(|error| request::from_kube("setting up", &server, &origin, &error))
         };
         let (client, long_lived) = (build(config)?, build(patient)?);

@@ -117,6 +117,15 @@ impl ClusterError {
         }
     }
 
+    /// How long the server asked to wait.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
     /// Why, without the words around it: for a report that names the object by itself.
     #[must_use]
     pub fn message(&self) -> String {

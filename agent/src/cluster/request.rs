@@ -257,6 +257,20 @@ pub(super) fn from_kube(what: &str, server: &str, origin: &str, error: &kube::Er
     from_source(what, server, origin, error)
 }
 
+/// An error with its causes, which some hide from `Display`, fit for a log.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    clean(&text, MAX_MESSAGE)
+}
+
 /// Finds the cause at the bottom of a chain of errors.
 fn from_source(
     what: &str,

@@ -1,6 +1,8 @@
 //! Writing to a cluster, in the only two ways a restore may: create by POST, and a merge patch that
 //! names the uid and resourceVersion it means. Owns retries; must not know what is restored or why.
+//! (`administer` is for installing, and no part of a restore.)
 
+pub mod administer;
 mod answer;
 mod call;
 mod patch;

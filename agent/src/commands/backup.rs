@@ -1,13 +1,12 @@
 //! `lifeboat-agent backup`: one run, from a kubeconfig or in a pod.
 
 use anyhow::Context as _;
-use lifeboat_agent::backup::{Committed, Request, Setup, backup};
+use lifeboat_agent::backup::{BackupError, Committed, Control, Request, Setup, Stop, Wanted, backup_under};
 use lifeboat_agent::cluster::{Cluster, ConnectOptions};
-use lifeboat_agent::select::{ClusterScope, Report, Selection, SelectionSpec};
+use lifeboat_agent::select::{ClusterScope, Report};
 use lifeboat_common::clock::{Clock, SystemClock};
 use lifeboat_common::config::{self, AgentConfig, ConfigError};
 use lifeboat_common::exit::{Exit, UsageError};
-use lifeboat_common::keys;
 use lifeboat_common::progress::{Mode, Progress, Unit};
 use lifeboat_format::charter::Charter;
 use lifeboat_format::manifest::RunResult;
@@ -94,9 +93,16 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
         print_report(&report, args.json)?;
         return Ok(Exit::Done);
     }
+    let (committing, may_commit, stop) = (|| {}, || true, Stop::default());
+    let control = Control { progress: &count, committing: &committing, may_commit: &may_commit, stop: &stop };
+    let run = backup_under(&setup, &cluster, &request, clock, control);
+    tokio::pin!(run);
     let committed = tokio::select! {
-        committed = backup(&setup, &cluster, &request, clock, &count) => committed,
-        () = interrupted() => anyhow::bail!("Interrupted; no snapshot was made, and the next run goes on from what was sent"),
+        committed = &mut run => committed,
+        () = interrupted() => {
+            stop.stop();
+            run.await
+        }
     };
     progress.finish();
     let committed = committed.context("No snapshot was made")?;
@@ -111,6 +117,7 @@ pub(super) fn usage(error: ConfigError) -> anyhow::Error {
     UsageError::new(error.to_string()).into()
 }
 
+/// SIGTERM or an interrupt.
 pub(super) async fn interrupted() {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut term) = signal(SignalKind::terminate()) else { return std::future::pending().await };
@@ -120,45 +127,32 @@ pub(super) async fn interrupted() {
     }
 }
 
+/// What is wrong with its files is wrong usage; a store that does not answer is not.
 pub(super) async fn setup(config: &AgentConfig, clock: Arc<dyn Clock>) -> anyhow::Result<Setup> {
-    let store = config.repo.open(Some(config.cluster.as_str()), &config.s3, clock).await?;
-    let charter = std::fs::read_to_string(&config.charter)
-        .map_err(|e| UsageError::new(format!("Cannot read the charter {}: {e}", config.charter.display())))?;
-    let signing = keys::service_key(&config.signing_key).map_err(|e| UsageError::new(e.to_string()))?;
-    let charter = (config.charter.clone(), charter.as_str());
-    let setup = Setup::new(store, &config.owner, &config.cluster, charter, signing, config.state.clone());
-    Ok(setup.map_err(|e| UsageError::new(e.to_string()))?)
+    Setup::load(config, config.state.clone().into(), clock).await.map_err(|error| match error {
+        BackupError::Setup(error) => UsageError::new(error.to_string()).into(),
+        other => other.into(),
+    })
 }
 
 fn request(args: &Args, charter: &Charter) -> anyhow::Result<Request> {
-    let whole_namespaces = args.selector.is_none() && args.kinds.is_empty() && args.exclude_kinds.is_empty();
-    let everywhere = args.namespaces.iter().all(|n| n == "*");
-    // Whatever leaves out more than the charter does is no full backup: `latest` must not take it for one.
-    let narrowed =
-        !args.exclude_namespaces.is_empty() || args.preset.is_some() || args.cluster_scope.is_some();
-    let full = everywhere && whole_namespaces && !narrowed;
-    let mut exclude_namespaces = args.exclude_namespaces.clone();
-    if everywhere {
-        exclude_namespaces.extend(charter.policy.scope.exclude_namespaces.iter().cloned());
-    }
-    let cluster_scope = args.cluster_scope.map(|scope| match scope {
-        Scope::Off => ClusterScope::Off,
-        Scope::Related => ClusterScope::Related,
-        Scope::All => ClusterScope::All,
-    });
-    let spec = SelectionSpec {
+    let wanted = Wanted {
         namespaces: args.namespaces.clone(),
-        exclude_namespaces,
-        preset: args.preset.clone(),
+        exclude_namespaces: args.exclude_namespaces.clone(),
         selector: args.selector.clone(),
         kinds: args.kinds.clone(),
         exclude_kinds: args.exclude_kinds.clone(),
-        cluster_scope: cluster_scope.or(full.then_some(ClusterScope::All)),
+        cluster_scope: args.cluster_scope.map(|scope| match scope {
+            Scope::Off => ClusterScope::Off,
+            Scope::Related => ClusterScope::Related,
+            Scope::All => ClusterScope::All,
+        }),
         include_opted_out: args.include_opted_out,
+        preset: args.preset.clone(),
+        primary_ttl_hours: args.primary_ttl_hours,
         agent_namespaces: Vec::new(),
     };
-    let selection = Selection::parse(&spec).map_err(|e| UsageError::new(e.to_string()))?;
-    Ok(Request { selection, full, whole_namespaces, primary_ttl_hours: args.primary_ttl_hours })
+    Ok(wanted.request(charter).map_err(|e| UsageError::new(e.to_string()))?)
 }
 
 fn print(committed: &Committed, json: bool) -> std::io::Result<()> {
@@ -180,7 +174,7 @@ fn print(committed: &Committed, json: bool) -> std::io::Result<()> {
         m.seq, m.id, m.result, m.counts.objects, m.counts.namespaces, m.counts.bytes, committed.sent_bytes
     )?;
     drop(out);
-    print_missed(&committed.report)
+    committed.report.as_ref().map_or(Ok(()), print_missed)
 }
 
 fn print_report(report: &Report, json: bool) -> std::io::Result<()> {

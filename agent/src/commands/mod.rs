@@ -2,3 +2,5 @@
 
 pub(crate) mod backup;
 pub(crate) mod backup_path;
+pub(crate) mod controller;
+pub(crate) mod crds;

@@ -102,9 +102,24 @@ impl Class {
 /// volumes) and Namespaces (everything in them).
 #[must_use]
 pub fn opted_out(labels: &BTreeMap<String, String>) -> bool {
-    labels.contains_key("compliantkubernetes.io/nobackup")
-        || labels.contains_key("lifeboat.dev/nobackup")
-        || labels.get("velero.io/exclude-from-backup").is_some_and(|value| value == "true")
+    opt_out_label(labels).is_some()
+}
+
+/// The label that asks to be left out.
+#[must_use]
+pub fn opt_out_label(labels: &BTreeMap<String, String>) -> Option<&'static str> {
+    let plain = ["compliantkubernetes.io/nobackup", "lifeboat.dev/nobackup"];
+    let velero = "velero.io/exclude-from-backup";
+    plain
+        .into_iter()
+        .find(|label| labels.contains_key(*label))
+        .or_else(|| labels.get(velero).is_some_and(|value| value == "true").then_some(velero))
+}
+
+/// The namespace that an object is counted in: its own, or itself if it is one.
+#[must_use]
+pub fn home<'a>(resource: &Resource, item: &'a Item) -> Option<&'a str> {
+    if resource.is("", "namespaces") { Some(&item.meta.name) } else { item.meta.namespace.as_deref() }
 }
 
 /// The class of a whole kind, if all its objects share one: it need not be listed then.
@@ -135,7 +150,7 @@ pub fn classify_broken(group: &BrokenGroup) -> Option<Class> {
 #[must_use]
 pub fn classify(resource: &Resource, item: &Item, facts: &Facts, selection: &Selection) -> Class {
     let namespaces = resource.is("", "namespaces");
-    let home = if namespaces { Some(item.meta.name.as_str()) } else { item.meta.namespace.as_deref() };
+    let home = home(resource, item);
     let verdict = home.map_or(NamespaceVerdict::Selected, |home| selection.namespace(home));
     if verdict == NamespaceVerdict::Agent {
         return Class::Skipped(Skipped::AgentNamespace);

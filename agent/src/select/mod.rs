@@ -3,6 +3,7 @@
 
 pub mod builtin;
 pub mod classify;
+pub mod coverage;
 pub mod facts;
 pub mod glob;
 pub mod kinds;

@@ -1,9 +1,9 @@
 //! The run report: what a run stored, left out and missed, and whether it is complete. Pure. Its names are
 //! user data, so it is stored sealed.
 
-use super::classify::Class;
+use super::classify::{Class, Excluded, Skipped, home, opt_out_label};
 use crate::cluster::text::{MAX_MESSAGE, clean};
-use crate::cluster::{BrokenGroup, ClusterError, ListSummary, Rejected, Resource};
+use crate::cluster::{BrokenGroup, ClusterError, Item, ListSummary, Rejected, Resource};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -14,6 +14,10 @@ const MAX_MISSED: usize = 1000;
 /// Missed things named of one kind, so that one flood does not hide the others.
 const MAX_MISSED_PER_KIND: usize = 100;
 const MAX_WARNINGS: usize = 200;
+/// Namespaces counted one by one; a cluster is supported up to about 10,000.
+const MAX_NAMESPACES: usize = 10_000;
+/// Objects named that carry an opt-out label themselves.
+const MAX_OPTED_OUT: usize = 200;
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +48,12 @@ pub struct Report {
     /// Kinds that were not listed, with the rule.
     pub unlisted: BTreeMap<String, String>,
     pub lists: BTreeMap<String, ListRecord>,
+    /// By namespace; at most 10,000.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub namespaces: BTreeMap<String, NamespaceCounts>,
+    /// Objects that are left out by a label of their own; at most 200, `excluded` counts all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub opted_out: Vec<OptedOut>,
     /// Volumes whose earlier tree is referenced again.
     pub kept: Vec<Kept>,
     /// At most a thousand, a hundred of a kind; `missed_total` counts all.
@@ -61,6 +71,45 @@ pub struct Counts {
     pub derived: u64,
     pub skipped: u64,
     pub missed: u64,
+}
+
+/// What became of a namespace's objects, itself included.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamespaceCounts {
+    pub stored: u64,
+    /// What is not stored, by rule; what every cluster has of its own is not counted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub excluded: BTreeMap<String, u64>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub derived: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+/// An object that carries an opt-out label.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct OptedOut {
+    /// As in the snapshot's paths: `deployment.apps`.
+    pub kind: String,
+    /// Empty if it has none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub namespace: String,
+    pub name: String,
+    pub label: String,
+}
+
+/// How many namespaces are in which state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NamespaceStates {
+    /// Something of it is stored.
+    pub protected: u64,
+    /// Nothing of it is stored, and a rule or a label says so.
+    pub excluded: u64,
+    /// Nothing of it is stored, and nothing says why.
+    pub never: u64,
 }
 
 /// Something that should have been stored and was not.
@@ -118,6 +167,8 @@ impl Report {
             skipped: BTreeMap::new(),
             unlisted: BTreeMap::new(),
             lists: BTreeMap::new(),
+            namespaces: BTreeMap::new(),
+            opted_out: Vec::new(),
             kept: Vec::new(),
             missed: Vec::new(),
             missed_total: 0,
@@ -148,6 +199,57 @@ impl Report {
         } else {
             rules.insert(class.rule().to_owned(), 1);
         }
+    }
+
+    /// Counts an object where it is, beside [`Self::count`].
+    pub fn locate(&mut self, resource: &Resource, item: &Item, class: Class) {
+        let meta = &item.meta;
+        if class == Class::Excluded(Excluded::OptedOut) && self.opted_out.len() < MAX_OPTED_OUT {
+            self.opted_out.push(OptedOut {
+                kind: resource.kind_key(),
+                namespace: meta.namespace.clone().unwrap_or_default(),
+                name: meta.name.clone(),
+                label: opt_out_label(&meta.labels).unwrap_or_default().to_owned(),
+            });
+        }
+        let Some(home) = home(resource, item) else { return };
+        if !self.namespaces.contains_key(home) {
+            if self.namespaces.len() >= MAX_NAMESPACES {
+                return;
+            }
+            self.namespaces.insert(home.to_owned(), NamespaceCounts::default());
+        }
+        let Some(counts) = self.namespaces.get_mut(home) else { return };
+        let rule = match class {
+            Class::Stored => return counts.stored += 1,
+            // A Namespace on its way out is no gap.
+            Class::Derived(_) => return counts.derived += 1,
+            Class::Skipped(Skipped::AgentNamespace) => class.rule(),
+            Class::Skipped(_) => return,
+            Class::Excluded(_) => class.rule(),
+        };
+        if let Some(count) = counts.excluded.get_mut(rule) {
+            *count += 1;
+        } else {
+            counts.excluded.insert(rule.to_owned(), 1);
+        }
+    }
+
+    /// How many namespaces are protected, excluded or neither; those that only hold what the cluster makes again,
+    /// such as terminating ones, are none of them.
+    #[must_use]
+    pub fn namespace_states(&self) -> NamespaceStates {
+        let mut states = NamespaceStates::default();
+        for counts in self.namespaces.values() {
+            if counts.stored > 0 {
+                states.protected += 1;
+            } else if !counts.excluded.is_empty() {
+                states.excluded += 1;
+            } else if counts.derived == 0 {
+                states.never += 1;
+            }
+        }
+        states
     }
 
     /// A kind that need not be listed.
@@ -245,7 +347,7 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
-    use super::super::classify::{Derived, Excluded};
+    use super::super::classify::Derived;
     use super::*;
 
     fn pods() -> Resource {

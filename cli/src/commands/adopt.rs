@@ -242,7 +242,7 @@ fn report(
     if args.agent_credentials.is_none() {
         context.line(format!("  2. Add it to {dir}/agent-secret.yaml (its first lines say how)."))?;
     }
-    context.line(format!("  3. kubectl apply -f {dir}/agent-secret.yaml, and start the agent anew."))?;
+    context.line(format!("  3. lifeboat install --config {dir}: the agent of the new cluster goes on."))?;
     if adopted.head.is_some() {
         context
             .line("  4. Compare the manifest above with what `lifeboat-replicator status` says is newest.")?;

@@ -252,7 +252,7 @@ fn report(rotated: &Rotated, args: &RotateArgs, context: &mut Context<'_>) -> Re
         context.line("take away the store access of whoever left, too.")?;
     }
     let dir = args.change.config.display();
-    context.line(format!("Next: kubectl apply -f {dir}/agent-secret.yaml"))
+    context.line(format!("Next: lifeboat install --config {dir} (or kubectl apply -f {dir}/agent-secret.yaml: the next backup takes it)"))
 }
 
 #[cfg(test)]

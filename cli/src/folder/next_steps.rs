@@ -44,7 +44,7 @@ fn files(page: &NextSteps<'_>) -> String {
          | `owner.key` | signs the policy, replaces a stolen agent | administrators, offline, two copies |\n\
          | `repository.toml`, `recipients.txt` | nothing: public facts | with the administrators, and in your runbook |\n\
          | `receipt.key`, `replicator.toml` | sign receipts of what arrived | the replicator's host, nowhere else |\n\
-         | `agent-secret.yaml` | writes backups, reads none | the cluster: `kubectl apply`, then delete it here or lock it away |\n\
+         | `agent-secret.yaml` | writes backups, reads none | the cluster, by `lifeboat install`; then delete it here or lock it away |\n\
          | `agent.key`, `agent.toml`, `charter.json`, `agent.credentials` | the same, for an agent on a host | that host |\n\n\
          **Never in the cluster:** `identity.txt`, `owner.key`, `receipt.key`, any credential that can delete, and the\n\
          credential you ran `lifeboat init` with. Whoever owns the cluster then can read no backup and destroy none.\n\n"
@@ -89,10 +89,19 @@ fn cluster(page: &NextSteps<'_>) -> String {
             page.facts.repo
         ));
     }
+    if page.facts.repo.directory().is_none() {
+        text.push_str(&format!(
+            "Put it into the cluster, as a cluster administrator. It makes a backup every night (`--schedule` for another\n\
+             time). `make image` builds the image; push it to your registry:\n\n\
+             ```\nlifeboat install --config {dir} --kubeconfig KUBECONFIG --image REGISTRY/lifeboat-agent:VERSION\n\
+             lifeboat backup now --from-schedule daily --kubeconfig KUBECONFIG --wait\n```\n\n\
+             `agent-secret.yaml` is what the agent gets: the Secret `{NAME}` in its namespace `{NAMESPACE}`.\n\n"
+        ));
+    }
     text.push_str(&format!(
-        "From any host with a kubeconfig that may `list` everything, once or by a timer:\n\n\
-         ```\nlifeboat-agent backup --config {dir}/agent.toml --kubeconfig KUBECONFIG\n```\n\n\
-         For an agent in the cluster, `agent-secret.yaml` is the Secret `{NAME}` for its namespace `{NAMESPACE}`.\n\n"
+        "{}rom any host with a kubeconfig that may `list` everything, once or by a timer:\n\n\
+         ```\nlifeboat-agent backup --config {dir}/agent.toml --kubeconfig KUBECONFIG\n```\n\n",
+        if page.facts.repo.directory().is_none() { "Or f" } else { "F" }
     ));
     text
 }
@@ -122,8 +131,8 @@ fn later(page: &NextSteps<'_>) -> String {
          lifeboat verify    --repo {vault}{owner} --identity {identity}\n\
          lifeboat restore latest --repo {vault}{owner} --identity {identity} --kubeconfig OTHER-CLUSTER --dry-run\n```\n\n\
          ## Later\n\n\
-         - Every 90 days: `lifeboat rotate --config {dir}`, then apply `agent-secret.yaml` again.\n\
+         - Every 90 days: `lifeboat rotate --config {dir}`, then `lifeboat install --config {dir}` again.\n\
          - An administrator leaves: `lifeboat rotate --config {dir} --fresh --recipient …` (read its `--help` first).\n\
-         - The cluster was rebuilt, or was broken into: `lifeboat adopt --config {dir}`.\n"
+         - The cluster was rebuilt, or was broken into: `lifeboat adopt --config {dir}`, then `lifeboat install` again.\n"
     )
 }

@@ -1,7 +1,7 @@
 //! Runs of one kind keep what the others need: a cluster's objects, and each volume.
 
 use super::world::{World, noise};
-use crate::backup::begin::{self, Begun, Kind};
+use crate::backup::begin::{self, Begun, Kind, Start};
 use crate::backup::commit::{Commit, Covered, Outcome, Remains};
 use crate::backup::pack::Packer;
 use crate::backup::send::Sending;
@@ -13,12 +13,13 @@ use lifeboat_format::manifest::{Counts, Coverage, Manifest, RunResult, SCHEMA};
 pub(super) async fn objects_run(world: &World, objects: u32) -> u64 {
     let before = world.bytes("packs/");
     let setup = world.setup(world.plain());
-    let (file, mut state) = setup.open_state().unwrap();
+    let (file, mut state) = setup.open_state().await.unwrap();
     let now = lifeboat_common::clock::Clock::now(&*world.clock);
-    let begun = begin::begin(&setup, &file, &mut state, &Kind::objects(), now).await.unwrap();
+    let begun = begin::begin(&setup, &file, &mut state, &Kind::objects(), now, None).await.unwrap();
+    let Start::Begun(begun) = begun else { panic!("nothing was committed yet") };
     let reusable = begin::reusable_objects(&begun, &state, &*setup.store).await.unwrap();
     let Begun { view, memory, interrupted, uploader, upload_log, run_key, sealed_run_key, dedup_key, .. } =
-        begun;
+        *begun;
     let sizes = setup.charter.charter().chunking;
     let mut packer = Packer::new(run_key, sealed_run_key, dedup_key, sizes, reusable);
     let mut sending = Sending::new(uploader.clone(), world.clock.clone(), upload_log, &mut state, &file);
@@ -51,6 +52,7 @@ pub(super) async fn objects_run(world: &World, objects: u32) -> u64 {
         covered: Covered::Objects,
         remains: Remains::Objects(packer.needed().map(|(id, r)| (*id, *r)).collect()),
         manifest: manifest(now, Some(body.into())),
+        may_commit: &|| true,
     };
     let outcome = commit.run(view, &mut state, &file).await.unwrap();
     assert!(matches!(outcome, Outcome::Committed(_)));

@@ -152,7 +152,7 @@ async fn a_run_whose_packs_are_fresh_no_more_seals_them_anew() {
         () = async { others.await; std::future::pending().await } => unreachable!("it waits for ever"),
     };
     let all = world.bytes("packs/");
-    assert!(all > 65_000_000, "{all}: the first two packs are there, and named by nothing");
+    assert!(all > 50_000_000, "{all}: what was sent before is there, and named by nothing");
     let named: usize = done.manifest.packs.iter().map(|p| p.bitmap.iter().count()).sum();
     assert!(named <= 5, "{named}");
     assert_eq!(world.snapshots().await.last().unwrap().len(), 40);

@@ -1,0 +1,23 @@
+//! The kinds of `lifeboat.dev/v1alpha1`: their shapes, and the definitions (CRDs) made from them. Plain data: knows
+//! no client, and not how a run is made.
+
+mod backup;
+mod cel;
+mod condition;
+mod crd;
+mod duration;
+mod schedule;
+
+pub use backup::{Backup, BackupSpec, BackupStatus, Phase, Progress, Snapshot, TemplateScope};
+pub use condition::{Condition, set_condition};
+pub use crd::{crds, crds_yaml};
+pub use duration::{DurationError, seconds};
+pub use schedule::{BackupSchedule, BackupScheduleSpec, BackupScheduleStatus, HistoryLimits};
+
+/// The API group.
+pub const GROUP: &str = "lifeboat.dev";
+pub const VERSION: &str = "v1alpha1";
+/// On a Backup: the BackupSchedule that made it.
+pub const SCHEDULE_LABEL: &str = "lifeboat.dev/schedule";
+/// On a Backup: the time that its schedule made it for, RFC 3339.
+pub const SCHEDULED_AT: &str = "lifeboat.dev/scheduled-at";
