@@ -6,15 +6,19 @@ NAME ?= lifeboat
 CARGO ?= cargo
 HARNESS = $(CARGO) run -q -p lifeboat-tests --bin lifeboat-harness --
 
-.PHONY: demo test check bench peers bench-peers packages node-packages python cluster cluster-down s3 s3-down build fuzz clean-peers help
+# The machine's own kind, named, so that what is static is the program and not what builds it.
+TARGET ?= $(shell rustc -vV | sed -n 's/^host: //p')
+IMAGE ?= localhost/lifeboat-agent:$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+
+.PHONY: demo test check bench image peers bench-peers node-peers packages node-packages python cluster cluster-down s3 s3-down build fuzz clean-peers help
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | column -t -s "$$(printf '\t')"
 
-demo: packages peers build ## lose a cluster and its backups' primary, restore it from the vault, compare every object
+demo: packages node-packages node-peers build ## lose a cluster and its backups' primary, restore it from the vault, compare every object
 	tests/demo.sh
 
-test: packages peers python check build ## everything that is tested, on real clusters and real S3 servers
+test: packages node-packages node-peers python check build ## everything that is tested, on real clusters, nodes and S3 servers
 	$(CARGO) test --workspace --no-fail-fast
 
 check: ## formatting, lints with warnings denied, licenses and bans
@@ -24,6 +28,12 @@ check: ## formatting, lints with warnings denied, licenses and bans
 
 bench: packages bench-peers ## figures beside those of plain clients and of other tools, in one run
 	tests/bench.sh
+
+image: packages ## the agent's container image, as an OCI archive, and what is in it: make image [IMAGE=registry.example.org/lifeboat-agent:1]
+	RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=/lifeboat --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=/cargo" \
+	  $(CARGO) build --release --locked --target $(TARGET) -p lifeboat-agent
+	$(CARGO) run -q -p lifeboat-tests --bin lifeboat-image -- --binary target/$(TARGET)/release/lifeboat-agent \
+	  --out target/lifeboat-agent.oci.tar --reference $(IMAGE) $(addprefix --revision ,$(shell git rev-parse HEAD 2>/dev/null))
 
 build: ## the programs, and the harness
 	$(CARGO) build -p lifeboat-agent -p lifeboat-replicator -p lifeboat-cli -p lifeboat-tests
@@ -37,13 +47,16 @@ bench-peers: ## the other backup tools that the benchmark runs (restic, kopia, r
 packages: ## Debian packages that build and tests need (a C compiler, git, Python's venv, systemd-nspawn, rsync and tools for attributes)
 	tests/peers/packages.sh build-essential git python3 python3-venv ca-certificates openssl util-linux systemd-container rsync attr acl libcap2-bin
 
+node-peers: ## the same, and what a node runs
+	NODE=1 tests/peers/build.sh
+
 node-packages: ## Debian packages that a node needs
 	NODE=1 tests/peers/packages.sh containerd runc containernetworking-plugins iptables conntrack socat ethtool busybox-static iproute2
 
 python: ## a Python environment for the independent reader, in the cache folder
 	tests/peers/python.sh >/dev/null
 
-cluster: $(if $(NODE),node-packages) peers ## leaves a cluster running: make cluster [NAME=x] [NODE=1]; the last lines are KUBECONFIG= and KUBECTL=
+cluster: $(if $(NODE),node-packages node-peers,peers) ## leaves a cluster running: make cluster [NAME=x] [NODE=1]; the last lines are KUBECONFIG= and KUBECTL=
 	@$(HARNESS) up --name $(NAME) $(if $(NODE),--node)
 
 cluster-down: ## ends it: make cluster-down [NAME=x]
