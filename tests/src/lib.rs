@@ -2,4 +2,5 @@
 //! tested with them.
 
 pub mod harness;
+pub mod oci;
 pub mod trees;

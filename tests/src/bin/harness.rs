@@ -2,8 +2,11 @@
 //! prints; what it does is in the library.
 
 use clap::{Parser, Subcommand};
+use lifeboat_tests::harness::dns;
 use lifeboat_tests::harness::standing::{self, Kind};
 use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Real clusters and S3 servers on this machine, to try things with.
@@ -28,6 +31,20 @@ enum Command {
         #[arg(long, default_value = "lifeboat")]
         name: String,
     },
+    /// Makes an image known to the node of a cluster that runs.
+    Load {
+        #[arg(long, default_value = "lifeboat")]
+        name: String,
+        archive: PathBuf,
+    },
+    /// A name server, for pods; ends with its owner.
+    Dns {
+        #[arg(long)]
+        listen: SocketAddr,
+        /// NAME=ADDRESS
+        #[arg(value_parser = dns::record)]
+        records: Vec<(String, Ipv4Addr)>,
+    },
     /// An S3 server with a bucket.
     S3 {
         #[command(subcommand)]
@@ -41,6 +58,9 @@ enum S3 {
     Up {
         #[arg(long, default_value = "lifeboat")]
         name: String,
+        /// Beside the node of a running cluster, where its pods reach it; it ends with that node.
+        #[arg(long, value_name = "CLUSTER")]
+        beside: Option<String>,
     },
     /// Ends one and removes everything it stored.
     Down {
@@ -65,15 +85,25 @@ fn main() -> ExitCode {
 
 fn act(command: &Command) -> anyhow::Result<String> {
     match command {
-        Command::Up { name, node: false } => up(Kind::Cluster, name, "cluster"),
-        Command::Up { name, node: true } => up(Kind::Node, name, "cluster with a node"),
-        Command::Down { name } => down(Kind::Cluster, name, "cluster"),
-        Command::S3 { command: S3::Up { name } } => up(Kind::S3, name, "S3 server"),
-        Command::S3 { command: S3::Down { name } } => down(Kind::S3, name, "S3 server"),
+        Command::Up { name, node: false } => up(&Kind::Cluster, name, "cluster"),
+        Command::Up { name, node: true } => up(&Kind::Node, name, "cluster with a node"),
+        Command::Load { name, archive } => {
+            standing::load_image(name, archive)?;
+            Ok(format!("The node of {name} has the image.\n"))
+        }
+        Command::Dns { listen, records } => {
+            dns::serve(*listen, &records.iter().cloned().collect())?;
+            Ok(String::new())
+        }
+        Command::Down { name } => down(&Kind::Cluster, name, "cluster"),
+        Command::S3 { command: S3::Up { name, beside } } => {
+            up(&Kind::S3 { beside: beside.clone() }, name, "S3 server")
+        }
+        Command::S3 { command: S3::Down { name } } => down(&Kind::S3 { beside: None }, name, "S3 server"),
     }
 }
 
-fn up(kind: Kind, name: &str, what: &str) -> anyhow::Result<String> {
+fn up(kind: &Kind, name: &str, what: &str) -> anyhow::Result<String> {
     let started = std::time::Instant::now();
     let standing = standing::up(kind, name)?;
     let how = if standing.fresh {
@@ -88,7 +118,7 @@ fn up(kind: Kind, name: &str, what: &str) -> anyhow::Result<String> {
     ))
 }
 
-fn down(kind: Kind, name: &str, what: &str) -> anyhow::Result<String> {
+fn down(kind: &Kind, name: &str, what: &str) -> anyhow::Result<String> {
     Ok(match standing::down(kind, name)? {
         0 => format!("No {what} {name} ran.\n"),
         ended => format!("The {what} {name} is gone ({ended} processes ended).\n"),

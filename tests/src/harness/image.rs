@@ -61,9 +61,7 @@ impl Image {
         let read =
             |path: &Path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
         self = self.file(to, 0o755, &read(from)?)?;
-        // `ldd` fails on a static program, which needs nothing more.
-        let linked = run(Command::new("ldd").arg(from), None).unwrap_or_default();
-        for library in libraries(&String::from_utf8_lossy(&linked)) {
+        for library in linked_libraries(from) {
             self = self.file(library.trim_start_matches('/'), 0o755, &read(Path::new(&library))?)?;
         }
         Ok(self)
@@ -135,6 +133,13 @@ fn append(
 
 fn sha256(bytes: &[u8]) -> String {
     hex::encode(digest(&SHA256, bytes))
+}
+
+/// The loader and the libraries that a program of the machine is linked to; none if it is static.
+pub(crate) fn linked_libraries(program: &Path) -> Vec<String> {
+    // `ldd` fails on a static program, which needs nothing more.
+    let linked = run(Command::new("ldd").arg(program), None).unwrap_or_default();
+    libraries(&String::from_utf8_lossy(&linked))
 }
 
 /// The files that `ldd` names: `libc.so.6 => /lib/libc.so.6 (0x…)`, and the loader without an arrow.

@@ -4,6 +4,7 @@
 //! Everything here is synchronous and may be called from any thread; from async code, too (it blocks for seconds).
 
 pub mod cluster;
+pub mod dns;
 pub mod image;
 mod kubeconfig;
 pub mod node;

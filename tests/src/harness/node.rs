@@ -10,7 +10,7 @@ use super::cluster::control_plane::Place;
 use super::cluster::{Cluster, Options};
 use super::image::{BUSYBOX, Image};
 use super::peers::Peers;
-use super::process::{Process, enter, run};
+use super::process::{Process, Program, enter, run};
 use super::s3::{self, S3Server};
 use super::scratch::Scratch;
 use anyhow::{Context, Result, ensure};
@@ -22,6 +22,7 @@ use std::process::Command;
 use std::time::Duration;
 
 pub(crate) use cgroups::remove as remove_cgroups;
+pub(crate) use namespace::{ADDRESS, FIRST};
 
 /// The node's name.
 pub const NAME: &str = "node1";
@@ -146,6 +147,16 @@ impl Node {
         })
     }
 
+    /// Lets pods find these names (`NAME=ADDRESS`), until what is returned is dropped. `harness` is the program
+    /// `lifeboat-harness`.
+    pub fn names(&self, harness: &Path, records: &[&str]) -> Result<Process> {
+        Program::new("names", harness)
+            .inside(Some(self.namespace.pid()))
+            .args(["dns", "--listen", &format!("{}:53", self.address())])
+            .args(records)
+            .start(self.folder())
+    }
+
     /// A folder of this machine as a local PersistentVolume of class `local` (with the class, bound when first used).
     pub fn local_volume(&self, name: &str, size: &str) -> Result<PathBuf> {
         let path = self.volumes.join(name);
@@ -176,6 +187,6 @@ fn ctr(folder: &Path, inside: Option<i32>, words: &[&str]) -> Result<Vec<u8>> {
     run(&mut inside_command(inside, &all)?, None)
 }
 
-fn import(folder: &Path, inside: Option<i32>, archive: &Path) -> Result<()> {
+pub(crate) fn import(folder: &Path, inside: Option<i32>, archive: &Path) -> Result<()> {
     ctr(folder, inside, &["images", "import", &archive.display().to_string()]).map(drop)
 }

@@ -1,7 +1,7 @@
 //! Clusters and S3 servers that are left running under a name, for people who try things (`make cluster`).
 //! They are ended by the process ids that were written down. Knows nothing of tests.
 
-use super::node::remove_cgroups;
+use super::node::{ADDRESS, FIRST, import, remove_cgroups};
 use super::process::Lifetime;
 use super::s3::{self, ROOT, S3Server};
 use super::scratch::{private_folder, user};
@@ -9,17 +9,21 @@ use super::{Cluster, Node, cluster, pids};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 /// The bucket that a standing S3 server has.
 pub const BUCKET: &str = "lifeboat";
 
 /// What may stand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     Cluster,
     Node,
-    S3,
+    /// Maybe in the namespaces of the node of a standing cluster.
+    S3 {
+        beside: Option<String>,
+    },
 }
 
 /// What stands: `fresh` if it was just started, and what to tell other programs, a line `NAME=value` each.
@@ -31,7 +35,7 @@ pub struct Standing {
 }
 
 /// Starts it, unless it stands already.
-pub fn up(kind: Kind, name: &str) -> Result<Standing> {
+pub fn up(kind: &Kind, name: &str) -> Result<Standing> {
     let (folder, _lock) = take(kind, name)?;
     let ready = folder.join("ready");
     if all_alive(&folder)
@@ -40,7 +44,7 @@ pub fn up(kind: Kind, name: &str) -> Result<Standing> {
         let mut lines = text.lines().map(str::to_owned);
         let is_node = lines.next().as_deref() == Some("node");
         ensure!(
-            kind != Kind::Node || is_node,
+            *kind != Kind::Node || is_node,
             "the cluster {name} runs without a node: end it first (`make cluster-down`)"
         );
         return Ok(Standing { fresh: false, lines: lines.collect(), folder });
@@ -56,19 +60,19 @@ pub fn up(kind: Kind, name: &str) -> Result<Standing> {
         Err(error)
     })?;
     forget_dead(&folder)?;
-    let first = if kind == Kind::Node { "node" } else { "plain" };
+    let first = if *kind == Kind::Node { "node" } else { "plain" };
     fs::write(&ready, format!("{first}\n{}\n", lines.join("\n"))).context("cannot write down what runs")?;
     Ok(Standing { fresh: true, folder, lines })
 }
 
 /// Ends it and removes everything it wrote. How many processes were ended.
-pub fn down(kind: Kind, name: &str) -> Result<usize> {
+pub fn down(kind: &Kind, name: &str) -> Result<usize> {
     let (folder, _lock) = take(kind, name)?;
     clear(&folder)
 }
 
 /// Its folder, and a lock that keeps others from starting or ending it at the same time.
-fn take(kind: Kind, name: &str) -> Result<(PathBuf, File)> {
+fn take(kind: &Kind, name: &str) -> Result<(PathBuf, File)> {
     let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     ensure!(
         !name.is_empty() && name.len() <= 30 && name.chars().all(good),
@@ -79,7 +83,7 @@ fn take(kind: Kind, name: &str) -> Result<(PathBuf, File)> {
         .map_or_else(|| "/tmp".into(), PathBuf::from);
     let root = parent.join(format!("lifeboat-clusters-{}", user()));
     private_folder(&root)?;
-    let file = if kind == Kind::S3 { format!("{name}.s3") } else { name.to_owned() };
+    let file = if matches!(kind, Kind::S3 { .. }) { format!("{name}.s3") } else { name.to_owned() };
     let lock = File::create(root.join(format!("{file}.lock"))).context("cannot make a lock file")?;
     flock(&lock, FlockOperation::LockExclusive).context("cannot take the lock")?;
     Ok((root.join(file), lock))
@@ -98,7 +102,7 @@ fn forget_dead(folder: &Path) -> Result<()> {
     alive.iter().try_for_each(|process| pids::record(&list, process))
 }
 
-fn start(kind: Kind, folder: &Path) -> Result<Vec<String>> {
+fn start(kind: &Kind, folder: &Path) -> Result<Vec<String>> {
     let settings = cluster::Options {
         folder: Some(folder.to_owned()),
         lifetime: Lifetime::Detached,
@@ -115,10 +119,12 @@ fn start(kind: Kind, folder: &Path) -> Result<Vec<String>> {
             node.leave();
             Ok(cluster_lines(&node))
         }
-        Kind::S3 => {
+        Kind::S3 { beside } => {
+            let inside = beside.as_deref().map(node_of).transpose()?.map(|node| (node.pid, node.address));
             let server = S3Server::start_with(&s3::Options {
                 folder: Some(folder.to_owned()),
                 lifetime: Lifetime::Detached,
+                inside,
                 ..s3::Options::default()
             })?;
             server.create_bucket(BUCKET)?;
@@ -131,6 +137,29 @@ fn start(kind: Kind, folder: &Path) -> Result<Vec<String>> {
             ])
         }
     }
+}
+
+/// Makes an image known to the node of a standing cluster.
+pub fn load_image(name: &str, archive: &Path) -> Result<()> {
+    let node = node_of(name)?;
+    let archive = archive.canonicalize().with_context(|| format!("cannot find {}", archive.display()))?;
+    import(&node.folder, Some(node.pid), &archive)
+}
+
+/// The node of a standing cluster.
+struct StandingNode {
+    folder: PathBuf,
+    /// Its first process.
+    pid: i32,
+    address: Ipv4Addr,
+}
+
+fn node_of(name: &str) -> Result<StandingNode> {
+    let (folder, _lock) = take(&Kind::Node, name)?;
+    let first = pids::read(&folder.join("pids")).into_iter().find(|p| p.name == FIRST && p.is_alive());
+    let first = first.with_context(|| format!("no cluster {name} with a node runs"))?;
+    let address = fs::read_to_string(folder.join(ADDRESS)).context("cannot read the node's address")?;
+    Ok(StandingNode { folder, pid: first.pid, address: address.parse().context("no address")? })
 }
 
 fn cluster_lines(cluster: &Cluster) -> Vec<String> {

@@ -162,8 +162,10 @@ spec:
 "#;
 
 #[test]
-#[ignore = "needs root and make node-packages; run with --ignored"]
 fn a_node_runs_pods_mounts_volumes_and_is_gone_afterwards() {
+    if !crate::world::may_start_nodes("a_node_runs_pods_mounts_volumes_and_is_gone_afterwards") {
+        return;
+    }
     let (node, other) = std::thread::scope(|scope| {
         let other = scope.spawn(|| Node::start().unwrap());
         (Node::start().unwrap(), other.join().unwrap())

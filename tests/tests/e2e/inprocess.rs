@@ -106,6 +106,7 @@ impl Inprocess {
             full: false,
             whole_namespaces: true,
             primary_ttl_hours: None,
+            run: None,
         };
         let setup = self.setup(store, state.to_path_buf());
         let kubeconfig = harness::shared_cluster().unwrap().kubeconfig();

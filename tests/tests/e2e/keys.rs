@@ -20,10 +20,10 @@ fn manifest(cluster: &Path, seq: u64) -> Value {
     serde_json::from_slice(&payload).unwrap()
 }
 
-/// The pack lists that a manifest names.
+/// Of the packs that a snapshot needs.
 fn lists(cluster: &Path, seq: u64) -> BTreeSet<String> {
     let manifest = manifest(cluster, seq);
-    let sets = manifest["packs"].as_array().unwrap().iter().chain(manifest["carry"].as_array().unwrap());
+    let sets = manifest["packs"].as_array().unwrap().iter();
     sets.map(|set| set["list"].as_str().unwrap().to_owned()).collect()
 }
 

@@ -22,6 +22,10 @@ struct Plan {
     after: AtomicBool,
     seen: AtomicUsize,
     fired: AtomicBool,
+    /// Stops the victim at its commit, rather than killing it, and holds the request until it is released.
+    hold: AtomicBool,
+    /// No request goes on while it is set.
+    stalled: AtomicBool,
 }
 
 /// The relay; it stops with the test's process.
@@ -54,12 +58,35 @@ impl Killer {
         self.plan.victim.store(0, Ordering::SeqCst);
         self.plan.seen.store(0, Ordering::SeqCst);
         self.plan.fired.store(false, Ordering::SeqCst);
+        self.plan.hold.store(false, Ordering::SeqCst);
         self.plan.after.store(moment == Moment::After, Ordering::SeqCst);
         self.plan.at.store(at, Ordering::SeqCst);
     }
 
     pub(crate) fn victim(&self, pid: u32) {
         self.plan.victim.store(i32::try_from(pid).unwrap(), Ordering::SeqCst);
+    }
+
+    /// Requests since it was armed.
+    pub(crate) fn seen(&self) -> usize {
+        self.plan.seen.load(Ordering::SeqCst)
+    }
+
+    /// Stops the victim when it writes a manifest; the request waits until [`Self::release`].
+    pub(crate) fn stop_at_commit(&self, pid: u32) {
+        self.arm(0, Moment::Before);
+        self.victim(pid);
+        self.plan.hold.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets the held request go on to the server.
+    pub(crate) fn release(&self) {
+        self.plan.hold.store(false, Ordering::SeqCst);
+    }
+
+    /// Holds every request while it is told to.
+    pub(crate) fn stall(&self, stalled: bool) {
+        self.plan.stalled.store(stalled, Ordering::SeqCst);
     }
 
     pub(crate) fn disarm(&self) {
@@ -81,6 +108,21 @@ fn kill(plan: &Plan) {
             return;
         }
         std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+/// The first commit under a plan that holds; others, those of a successor, pass.
+fn hold(plan: &Plan, bytes: &[u8]) {
+    let line = bytes.split(|b| *b == b'\r').next().unwrap_or_default();
+    let commit = line.starts_with(b"PUT /") && line.windows(11).any(|w| w == b"/manifests/");
+    if !commit || !plan.hold.load(Ordering::SeqCst) || plan.fired.swap(true, Ordering::SeqCst) {
+        return;
+    }
+    if let Some(pid) = Pid::from_raw(plan.victim.load(Ordering::SeqCst)) {
+        let _gone = kill_process(pid, Signal::STOP);
+    }
+    while plan.hold.load(Ordering::SeqCst) {
+        std::thread::sleep(std::time::Duration::from_millis(5));
     }
 }
 
@@ -112,6 +154,10 @@ fn relay(mut client: TcpStream, server: SocketAddr, plan: &Arc<Plan>) {
             break;
         }
         if is_request(&buffer[..n]) {
+            hold(plan, &buffer[..n]);
+            while plan.stalled.load(Ordering::SeqCst) {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
             let number = plan.seen.fetch_add(1, Ordering::SeqCst) + 1;
             if number == plan.at.load(Ordering::SeqCst) {
                 if !plan.after.load(Ordering::SeqCst) {

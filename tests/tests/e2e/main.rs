@@ -9,6 +9,7 @@
 mod agent_commit;
 mod agent_crash;
 mod compromise;
+mod controller;
 mod faults;
 mod faults_cluster;
 mod faults_front;
@@ -19,6 +20,7 @@ mod flips;
 mod forms;
 mod harness;
 mod inprocess;
+mod install;
 mod keys;
 mod kill;
 mod killer;

@@ -234,6 +234,7 @@ fn a_storm_of_renames_ends_in_a_snapshot() {
             fs::write(path, format!("{folder}/{n}")).unwrap();
         }
     }
+    fs::create_dir_all(moves.join("0/deep/er/still")).unwrap();
     let path = moves.clone();
     storm.add(move |n| swap(&path.join(format!("{}", n % 10)), &path.join(format!("{}", (n / 10 + 1) % 10))));
     let path = moves.clone();
@@ -241,8 +242,7 @@ fn a_storm_of_renames_ends_in_a_snapshot() {
         let [a, b] = [n % 10, (n / 7) % 10];
         swap(&path.join(format!("{a}/{}", n % 30)), &path.join(format!("{b}/{}", (n / 3) % 30)))
     });
-    let (path, deep) = (moves.clone(), moves.join("0/deep/er/still"));
-    fs::create_dir_all(&deep).unwrap();
+    let path = moves.clone();
     // A directory goes up and down while something may be in it.
     storm.add(move |_| {
         fs::rename(path.join("0/deep/er"), path.join("up"))?;

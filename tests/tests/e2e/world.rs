@@ -30,6 +30,17 @@ pub(crate) fn shared_s3() -> &'static S3Server {
     })
 }
 
+/// False, said aloud (past the test runner, which shows no output of a test that passes), where there are no rights to
+/// start a node; where only packages are missing, starting one fails and names them.
+pub(crate) fn may_start_nodes(test: &str) -> bool {
+    use std::io::Write as _;
+    let may = harness::scratch::user() == 0;
+    if !may {
+        let _nobody_listens = writeln!(std::io::stderr(), "{test}: left out, it needs root");
+    }
+    may
+}
+
 /// A program of this workspace, as built beside this test.
 pub(crate) fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();

@@ -43,6 +43,11 @@ pub(crate) struct Namespace {
     left: bool,
 }
 
+/// The name under which the first process is recorded.
+pub(crate) const FIRST: &str = "first-process";
+/// The file with the node's address.
+pub(crate) const ADDRESS: &str = "address";
+
 /// What the names of cables begin with.
 const CABLE: &str = "lifeboat";
 
@@ -121,13 +126,15 @@ impl Namespace {
         let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", keeper.pid()))
             .context("cannot find the first process")?;
         let first = Known::of(
-            "first-process",
+            FIRST,
             children.trim().parse().with_context(|| format!("not one first process: {children:?}"))?,
         )?;
         pids::record(&folder.join("pids"), &first)?;
         let namespace = Self { cable: Cable::lay(first.pid)?, keeper, first, left: false };
         namespace.cable.connect(namespace.pid())?;
         cgroups::create(CABLE, &namespace.cgroup())?;
+        std::fs::write(folder.join(ADDRESS), namespace.address().to_string())
+            .context("cannot write down the node's address")?;
         std::fs::write(folder.join("cgroup"), namespace.cgroup())
             .context("cannot write the name of the control group")?;
         Ok(namespace)

@@ -7,6 +7,7 @@ use crate::harness::peers::Peers;
 use crate::harness::process::Program;
 use anyhow::{Context, Result};
 use serde_json::json;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 const POD_NETWORK: &str = "10.244.0.0/24";
@@ -83,7 +84,7 @@ pub(super) fn kubernetes(
         .args(["--healthz-bind-address=127.0.0.1:10256", "--metrics-bind-address=127.0.0.1:10249"])
         .arg(format!("--cluster-cidr={POD_NETWORK}"));
     let config = folder.join("kubelet.json");
-    write(&config, &kubelet_config(folder, &namespace.cgroup()))?;
+    write(&config, &kubelet_config(folder, &namespace.cgroup(), namespace.address()))?;
     let kubelet = program("kubelet")?.args([
         &kubeconfig,
         &format!("--config={}", config.display()),
@@ -92,7 +93,7 @@ pub(super) fn kubernetes(
     Ok([scheduler, proxy, kubelet.arg(format!("--node-ip={}", namespace.address()))])
 }
 
-fn kubelet_config(folder: &Path, cgroup: &str) -> String {
+fn kubelet_config(folder: &Path, cgroup: &str, names: Ipv4Addr) -> String {
     let config = json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -109,6 +110,8 @@ fn kubelet_config(folder: &Path, cgroup: &str) -> String {
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
         "clusterDomain": "cluster.local",
+        // Nobody answers there before `Node::names`.
+        "clusterDNS": [names],
         "resolvConf": "",
     });
     config.to_string()

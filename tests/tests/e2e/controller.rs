@@ -1,0 +1,10 @@
+//! The controller in a cluster, end to end. Each part has a file of `controller/`.
+
+mod admission;
+mod daily;
+mod faults;
+mod first;
+mod kill;
+mod memory;
+mod rights;
+mod site;
