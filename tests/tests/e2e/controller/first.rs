@@ -1,7 +1,7 @@
 //! The controller in an administrator's day: a Backup by kubectl, by schedule, by `lifeboat backup now`; what they show.
 
 use super::site::{SOON, Site};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -137,8 +137,8 @@ fn interrupted_waiting_leaves_the_backup(site: &Site) {
     let names = site.kubectl(&["get", "lb", "-o", "name"]);
     let names = names.lines().filter_map(|name| name.rsplit('/').next());
     let of_now = names.filter(|name| site.get(name)["spec"]["includedNamespaces"] == json!(["now"]));
-    let ended = of_now.map(|name| site.completed(name)).count();
-    assert_eq!(ended, 3, "the first, the late and the interrupted one");
+    let ended: Vec<Value> = of_now.map(|name| site.completed(name)).collect();
+    assert_eq!(ended.len(), 3, "the first, the late and the interrupted one");
 }
 
 #[test]
