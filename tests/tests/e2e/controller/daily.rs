@@ -39,6 +39,7 @@ fn contents(site: &Site) -> BTreeMap<String, Value> {
 
 #[test]
 fn the_daily_backup_of_a_cluster() {
+    let _alone = super::site::alone();
     let audit = tempfile::tempdir().unwrap();
     let site = Site::on(Arc::new(audited(audit.path())), "lifeboat");
     for namespace in ["team-a", "team-b"] {

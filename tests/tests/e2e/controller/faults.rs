@@ -144,6 +144,7 @@ fn a_namespace_that_terminates_is_no_gap() {
 
 #[test]
 fn the_api_server_goes_away_in_the_middle() {
+    let _alone = super::site::alone();
     let site = Site::on(Arc::new(Cluster::start().unwrap()), "lifeboat");
     site.user_namespace("away", 50);
     let killer = Killer::before(shared_s3().address().into());

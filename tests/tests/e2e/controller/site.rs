@@ -94,6 +94,12 @@ fn moved(mut object: Value, namespace: &str) -> Value {
     object
 }
 
+/// Held by tests that load the machine or measure what it does under load: they would only time each other out.
+pub(crate) fn alone() -> std::sync::MutexGuard<'static, ()> {
+    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 impl Site {
     /// On the shared cluster.
     pub(crate) fn new(namespace: &str) -> Self {
