@@ -8,6 +8,7 @@ mod control;
 mod error;
 pub(crate) mod head;
 pub(crate) mod log;
+mod look;
 pub(crate) mod pack;
 mod read;
 mod request;

@@ -3,13 +3,13 @@
 use super::error::BackupError;
 use super::head::{self, ChainView};
 use super::log::{self, Depth, Memory};
+use super::look;
 use super::pack::{Reusable, domain_alias};
 use super::resume::{self, Cadence, Interrupted, UploadLog};
 use super::reuse;
 use super::setup::{Setup, SetupError};
 use super::state::{Held, KnownHead, Pending, State};
 use super::upload::{Rate, Uploader};
-use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use lifeboat_common::store::{ReadStore, StoreError};
 use lifeboat_format::crypto::derive::{RunKey, Secret32};
@@ -23,8 +23,6 @@ use std::time::Duration;
 
 /// Packs that are looked for in the store in one run, so that its requests do not grow with the store.
 const LOOKS: usize = 64;
-/// Looks at a time.
-const LOOKS_AT_ONCE: usize = 16;
 /// Markers of lost packs that are read.
 const LOST_MAX: usize = 100_000;
 
@@ -222,18 +220,11 @@ async fn gone(
         }
     }
     let look = reuse::rotating(packs, state.looked, LOOKS).copied();
-    let looks: Vec<_> = look.map(|p| is_gone(store, p).boxed()).collect();
-    let missing: Vec<Option<Sha256>> =
-        stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).try_collect().await?;
+    let missing = look::gone(store, look).await?;
     state.looked = state.looked.wrapping_add(LOOKS as u64);
-    for sha256 in missing.into_iter().flatten() {
+    for sha256 in &missing {
         tracing::warn!(pack = %sha256, "a pack that is to be reused is gone from the store; its content is stored again");
-        gone.insert(sha256);
     }
+    gone.extend(missing);
     Ok(gone)
-}
-
-async fn is_gone(store: &dyn ReadStore, pack: KnownPack) -> Result<Option<Sha256>, StoreError> {
-    let there = store.head(&layout::pack(&pack.sha256)).await?;
-    Ok(there.is_none_or(|e| e.size != pack.size).then_some(pack.sha256))
 }

@@ -1,11 +1,11 @@
 //! The upload log: what an interrupted run has sent already, so that the next one goes on. A piece is written at
-//! least every 256 MiB or minute (rule 3); what came after the last piece is sent again.
+//! least every 256 MiB or minute (rule 3), and names packs before they are sent; what no piece names is sent again.
 
+use super::look;
 use super::pack::NewPack;
 use super::state::{Held, Pending, State, StateError};
 use super::upload::Uploader;
 use bytes::Bytes;
-use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use lifeboat_common::store::{ReadStore, StoreError};
 use lifeboat_format::crypto::derive::{Secret32, labelled};
@@ -42,8 +42,6 @@ impl Cadence {
 
 /// Chunks in one piece, so that it stays far below the limit of a log's file: each takes about 80 bytes.
 const PIECE_CHUNKS_MAX: usize = 65_536;
-/// Packs of an interrupted run that are looked for at a time.
-const LOOKS_AT_ONCE: usize = 16;
 /// A pack is fresh for this long after the time that was noted for it, seconds.
 pub const FRESH_SECONDS: i64 = 24 * 3600;
 
@@ -128,28 +126,10 @@ pub async fn load(
             }
         }
     }
-    keep_those_there(store, &mut out.packs).await?;
+    // A piece names a pack before it is sent: what never arrived, or not whole, may not be named.
+    let gone = look::gone(store, out.packs.values().map(|r| r.pack)).await?;
+    out.packs.retain(|_, r| !gone.contains(&r.pack.sha256));
     Ok(out)
-}
-
-/// A piece names a pack before it is sent: what never arrived, or not whole, may not be named.
-async fn keep_those_there(
-    store: &dyn ReadStore,
-    packs: &mut HashMap<Handle, Resumed>,
-) -> Result<(), StoreError> {
-    let looks: Vec<_> = packs.values().map(|r| is_there(store, r.pack).boxed()).collect();
-    let absent: Vec<Option<Handle>> =
-        stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).try_collect().await?;
-    for handle in absent.into_iter().flatten() {
-        packs.remove(&handle);
-    }
-    Ok(())
-}
-
-/// None when it is.
-async fn is_there(store: &dyn ReadStore, pack: KnownPack) -> Result<Option<Handle>, StoreError> {
-    let there = store.head(&layout::pack(&pack.sha256)).await?;
-    Ok(there.is_none_or(|e| e.size != pack.size).then_some(pack.handle))
 }
 
 /// Gives every chunk of the interrupted run's packs that may be named; reads the pieces again for it, since all of
