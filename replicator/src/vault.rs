@@ -158,6 +158,19 @@ impl Vault {
         std::fs::File::open(&self.state).and_then(|f| f.sync_all()).map_err(fail)
     }
 
+    /// Adds to such a file, which may come to `max` bytes.
+    pub fn append_own(&self, name: &str, bytes: &[u8], max: u64) -> Result<(), VaultError> {
+        let path = self.state.join(name);
+        let fail = |source| VaultError::Io { action: "write", path: path.clone(), source };
+        let mut file = File::options().append(true).create(true).open(&path).map_err(fail)?;
+        let size = file.metadata().map_err(fail)?.len() + bytes.len() as u64;
+        if size > max {
+            return Err(VaultError::TooLarge { path, size, max });
+        }
+        io::Write::write_all(&mut file, bytes).and_then(|()| file.sync_all()).map_err(fail)?;
+        File::open(&self.state).and_then(|f| f.sync_all()).map_err(fail)
+    }
+
     /// Such a file, of at most `max` bytes; nothing when it is absent.
     pub fn read_own(&self, name: &str, max: u64) -> Result<Option<Vec<u8>>, VaultError> {
         let path = self.state.join(name);

@@ -316,10 +316,25 @@ impl Catalogue {
             let mut rows = statement.query([cluster])?;
             let mut dead = Vec::new();
             while let Some(row) = rows.next()? {
-                let (first, last) = (number(row, 2)?, number(row, 3)?);
-                let next = needed.get(needed.partition_point(|seq| *seq < first));
-                if next.is_none_or(|seq| *seq > last) {
+                if !is_between(needed, number(row, 2)?, number(row, 3)?) {
                     dead.push(HeldPack { sha256: Sha256(row.get(0)?), size: number(row, 1)? });
+                }
+            }
+            Ok(dead)
+        })
+    }
+
+    /// Those of `packs` that the catalogue knows and of which [`Catalogue::packs_without`] is still true.
+    pub fn still_without(&self, cluster: &str, needed: &[u64], packs: &[HeldPack]) -> Result<Vec<HeldPack>> {
+        self.run("read", |c| {
+            let sql = "SELECT first_seq, last_seq FROM packs WHERE cluster = ?1 AND sha256 = ?2";
+            let mut statement = c.prepare(sql)?;
+            let mut dead = Vec::new();
+            for pack in packs {
+                let seqs = |row: &Row<'_>| Ok((number(row, 0)?, number(row, 1)?));
+                let seqs = statement.query_row(params![cluster, &pack.sha256.0[..]], seqs).optional()?;
+                if seqs.is_some_and(|(first, last)| !is_between(needed, first, last)) {
+                    dead.push(*pack);
                 }
             }
             Ok(dead)
@@ -353,6 +368,11 @@ impl Catalogue {
             Ok(Totals { snapshots, pending, packs, bytes })
         })
     }
+}
+
+/// Whether one of `seqs`, which ascend, is from `first` to `last`.
+fn is_between(seqs: &[u64], first: u64, last: u64) -> bool {
+    seqs.get(seqs.partition_point(|seq| *seq < first)).is_some_and(|seq| *seq <= last)
 }
 
 fn put_snapshot(c: &rusqlite::Connection, cluster: &str, s: &SnapshotRow) -> rusqlite::Result<()> {

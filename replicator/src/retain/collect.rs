@@ -49,10 +49,9 @@ pub(super) fn run(
         // Read again in each batch: a snapshot under way named what it needs before it looked for it, and one that was
         // committed meanwhile is in the catalogue, or its names are still there.
         let pending: HashSet<Sha256> = folder.pending_packs()?.into_iter().collect();
-        let again = retainer.catalogue.packs_without(retainer.cluster.as_str(), &needed(retainer, &over)?)?;
-        let still: HashSet<Sha256> = again.iter().map(|p| p.sha256).collect();
-        let dead = |p: &&HeldPack| !pending.contains(&p.sha256) && still.contains(&p.sha256);
-        let batch: Vec<&HeldPack> = batch.iter().filter(dead).collect();
+        let cluster = retainer.cluster.as_str();
+        let mut batch = retainer.catalogue.still_without(cluster, &needed(retainer, &over)?, batch)?;
+        batch.retain(|p| !pending.contains(&p.sha256));
         note(vault, retainer.cluster, &batch)?;
         for pack in batch {
             if folder.size(&layout::pack(&pack.sha256))?.is_none() {
@@ -75,16 +74,13 @@ fn needed(retainer: &Retainer<'_>, over: &HashSet<u64>) -> Result<Vec<u64>, Reta
 }
 
 /// Adds names to the file that the next pull takes over, before anything is deleted.
-fn note(vault: &Vault, cluster: &ClusterName, packs: &[&HeldPack]) -> Result<(), VaultError> {
+fn note(vault: &Vault, cluster: &ClusterName, packs: &[HeldPack]) -> Result<(), VaultError> {
     if packs.is_empty() {
         return Ok(());
     }
-    let mut names = vault.read_own(&name(cluster), NAMES_MAX)?.unwrap_or_default();
-    for pack in packs {
-        names.extend_from_slice(pack.sha256.to_hex().as_bytes());
-        names.push(b'\n');
-    }
-    vault.replace_own(&name(cluster), &names)
+    // Each after an end of line: the one before may have been cut short.
+    let names: String = packs.iter().map(|pack| format!("\n{}", pack.sha256)).collect();
+    vault.append_own(&name(cluster), names.as_bytes(), NAMES_MAX)
 }
 
 /// Brings the catalogue up to date with what retention did since the last pull: tombstones written and taken back, packs
