@@ -12,9 +12,9 @@ pub mod table;
 use crate::audit;
 use crate::catalog::{CatalogError, Catalogue, SnapshotRow, State};
 use crate::replicate::charters;
-use crate::vault::{Folder, VaultError};
+use crate::vault::{Folder, Vault, VaultError};
 use jiff::{SignedDuration, Timestamp};
-use lifeboat_common::config::RetentionConfig;
+use lifeboat_common::config::{RetentionConfig, SourceConfig};
 use lifeboat_format::audit::Event;
 use lifeboat_format::charter::TrustedCharter;
 use lifeboat_format::crypto::sign::{SigningKey, VerifyKey};
@@ -26,6 +26,7 @@ use lifeboat_format::retention::{
 use lifeboat_format::tombstone::{self, Tombstone};
 use lifeboat_format::{layout, limits};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 pub use collect::{Collectable, take_over};
 pub use daily::daily;
@@ -91,7 +92,19 @@ pub struct Pass {
     pub collected_bytes: u64,
 }
 
-impl Retainer<'_> {
+impl<'a> Retainer<'a> {
+    /// For the cluster of a `[[source]]`, whose receipt key is at hand.
+    #[must_use]
+    pub fn of(
+        source: &'a SourceConfig,
+        receipt_key: &'a SigningKey,
+        vault: &Arc<Vault>,
+        catalogue: &'a Catalogue,
+    ) -> Self {
+        let SourceConfig { cluster, owner, retention: overrides, .. } = source;
+        Self { folder: vault.folder(cluster), catalogue, cluster, owner, receipt_key, overrides }
+    }
+
     /// Decides, and changes nothing.
     pub fn preview(&self, now: Timestamp) -> Result<Pass, RetainError> {
         self.look(now).map(|look| look.pass)

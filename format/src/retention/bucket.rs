@@ -13,10 +13,10 @@ pub struct Times {
     pub first_seen: Timestamp,
 }
 
-/// The bucket time of each snapshot of a chain, those included that are forgotten since. They come in the order of the chain: its claimed time if that lies between the
-/// first-seen time of the one before (for the first: `since`, the charter's date) and its own, and is not below the
-/// bucket time of the one before; else its first-seen time. So a cluster can date a snapshot back by no more than the
-/// time since the last one arrived, and never forward.
+/// The bucket time of each snapshot of a chain, in its order, those included that are forgotten since: its claimed time
+/// if that lies between the first-seen time of the one before (for the first: `since`, the charter's date) and its own,
+/// and is not below the bucket time of the one before; else its first-seen time. So a cluster can date a snapshot back
+/// by no more than the time since the last one arrived, and never forward.
 #[must_use]
 pub fn bucket_times(chain: &[Times], since: Timestamp) -> Vec<Timestamp> {
     let mut seen_before = since;

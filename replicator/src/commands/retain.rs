@@ -63,14 +63,7 @@ fn with_retainer<T>(
     work: impl FnOnce(&Retainer<'_>) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     let receipt_key: SigningKey = source::receipt_key(&source.cluster, &source.receipt_key)?;
-    work(&Retainer {
-        folder: opened.vault.folder(&source.cluster),
-        catalogue: &opened.catalogue,
-        cluster: &source.cluster,
-        owner: &source.owner,
-        receipt_key: &receipt_key,
-        overrides: &source.retention,
-    })
+    work(&Retainer::of(source, &receipt_key, &opened.vault, &opened.catalogue))
 }
 
 /// The source that `cluster` names, or the only one.

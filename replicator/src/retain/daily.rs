@@ -6,7 +6,6 @@ use crate::source;
 use crate::vault::Work;
 use jiff::Timestamp;
 use lifeboat_common::clock::Clock;
-use lifeboat_common::config::SourceConfig;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,22 +38,14 @@ fn look(path: &Path, clock: &dyn Clock) -> Result<(), SetupError> {
     let catalogue = setup::catalogue(&config)?;
     for source in &config.sources {
         let receipt_key = source::receipt_key(&source.cluster, &source.receipt_key)?;
-        let retainer = Retainer {
-            folder: vault.folder(&source.cluster),
-            catalogue: &catalogue,
-            cluster: &source.cluster,
-            owner: &source.owner,
-            receipt_key: &receipt_key,
-            overrides: &source.retention,
-        };
-        pass(&retainer, source, clock.now());
+        pass(&Retainer::of(source, &receipt_key, &vault, &catalogue), clock.now());
     }
     Ok(())
 }
 
 /// One cluster must not keep the others from their pass.
-fn pass(retainer: &Retainer<'_>, source: &SourceConfig, now: Timestamp) {
-    let cluster = source.cluster.as_str();
+fn pass(retainer: &Retainer<'_>, now: Timestamp) {
+    let cluster = retainer.cluster.as_str();
     let done = is_due(retainer, now).and_then(|due| due.then(|| retainer.run(now)).transpose());
     match done {
         Ok(None) => {}
