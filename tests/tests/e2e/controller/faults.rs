@@ -143,7 +143,6 @@ fn a_namespace_that_terminates_is_no_gap() {
 }
 
 #[test]
-#[ignore = "does not end in time on two busy cores; run it alone and look why"]
 fn the_api_server_goes_away_in_the_middle() {
     let _alone = super::site::alone();
     let site = Site::on(Arc::new(Cluster::start().unwrap()), "lifeboat");
@@ -170,6 +169,16 @@ fn the_api_server_goes_away_in_the_middle() {
         assert!(Instant::now() < deadline);
         std::thread::sleep(Duration::from_millis(200));
     }
+    site.world.pull().expect(0);
+}
+
+#[test]
+#[ignore = "the starved priority level does not make the API server refuse the agent every time: look why"]
+fn an_api_server_that_throttles_costs_only_time() {
+    let _alone = super::site::alone();
+    let site = Site::on(Arc::new(Cluster::start().unwrap()), "lifeboat");
+    site.user_namespace("away", 50);
+    let _controller = site.controller();
     throttled(&site);
     site.world.pull().expect(0);
 }
