@@ -67,7 +67,7 @@ pub struct Interrupted {
     pub packs: HashMap<Handle, Resumed>,
     /// Packs that a checkpoint of the run made nameable: in the memory, too.
     pub checkpointed: HashSet<Handle>,
-    /// The pieces of its upload log that arrived, newest first.
+    /// The pieces of its upload log that name any of these, newest first.
     pub pieces: Vec<Sha256>,
 }
 
@@ -109,13 +109,14 @@ pub async fn load(
     let mut out = Interrupted::default();
     let Some((pending, key)) = pending.and_then(|p| Some((p, p.key()?))) else { return Ok(out) };
     let mut seen: HashSet<Sha256> = HashSet::new();
+    let mut pieces = Vec::new();
     let mut next: Vec<Sha256> = pending.pieces.clone();
     while let Some(sha256) = next.pop() {
         if !seen.insert(sha256) {
             continue;
         }
         let Some(piece) = read_piece(store, &key, &sha256).await? else { continue };
-        out.pieces.push(sha256);
+        pieces.push((sha256, piece.packs.iter().map(|p| p.handle).collect::<Vec<_>>()));
         next.extend(piece.prev);
         for pack in piece.packs {
             if named(&pack.handle) {
@@ -129,6 +130,8 @@ pub async fn load(
     // A piece names a pack before it is sent: what never arrived, or not whole, may not be named.
     let gone = look::gone(store, out.packs.values().map(|r| r.pack)).await?;
     out.packs.retain(|_, r| !gone.contains(&r.pack.sha256));
+    // A piece of which nothing came is not gone on from: attempts that all die young would have ever more to read first.
+    out.pieces = pieces.iter().filter(|(_, packs)| packs.iter().any(|h| out.has(h))).map(|p| p.0).collect();
     Ok(out)
 }
 
