@@ -3,6 +3,7 @@
 
 pub(crate) mod begin;
 pub(crate) mod body;
+pub(crate) mod buffers;
 pub(crate) mod commit;
 mod control;
 mod error;

@@ -1,10 +1,10 @@
 //! The run's packs on their way to the store, and what is known of those that arrived.
 
+use super::buffers;
 use super::pack::{NewPack, Packer};
 use super::resume::{ResumeError, UploadLog, known_pack};
 use super::state::{Held, State};
 use super::upload::{Outgoing, PackSender, Room, Uploader};
-use bytes::Bytes;
 use lifeboat_common::clock::Clock;
 use lifeboat_common::store::StoreError;
 use lifeboat_format::id::Sha256;
@@ -55,7 +55,7 @@ impl<'a> Sending<'a> {
     /// Sends one pack; waits while too much is under way.
     pub async fn send(&mut self, new: NewPack, room: Option<Room>) -> Result<(), ResumeError> {
         let known = known_pack(&new, self.uploader.noted());
-        let outgoing = Outgoing { sha256: new.sealed.sha256, bytes: Bytes::from(new.sealed.bytes), room };
+        let outgoing = Outgoing { sha256: new.sealed.sha256, bytes: buffers::lend(new.sealed.bytes), room };
         // Logged before it is sent: a run that is killed between the two would not know what it has in the store. Whether
         // it came to be there, the next run sees.
         self.log.sending(known, &new.chunks);
@@ -92,6 +92,7 @@ impl<'a> Sending<'a> {
     pub async fn wait(&mut self) -> Result<Vec<KnownPack>, ResumeError> {
         let arrived = self.sender.wait().await?;
         self.note(arrived).await?;
+        buffers::release();
         Ok(std::mem::take(&mut self.packs))
     }
 

@@ -3,19 +3,14 @@
 
 use super::shared::{Ended, Going};
 use super::{PackSink, TreeKeys, TreeProgress};
-use crate::backup::NewPack;
+use crate::backup::{NewPack, buffers};
 use crossbeam_channel::{Receiver, Sender};
 use lifeboat_format::crypto::random;
 use lifeboat_format::id::{ChunkId, Digest, Handle};
-use lifeboat_format::limits;
 use lifeboat_format::pack::{ClosedPack, FrameKind, PackBuilder, Reference};
 use lifeboat_format::send_log::KnownChunk;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// Room taken for a pack of content. Memory that is not touched costs nothing, and above 32 MiB glibc always gives
-/// what is freed back to the system at once, instead of keeping it for the thread that freed it.
-const RESERVED: usize = 2 * limits::PACK_TARGET + (1 << 20);
 
 /// Chunks in one pack, so that what is said of those of very small files stays bounded (80 bytes each).
 const CHUNKS_MAX: usize = 1 << 17;
@@ -107,7 +102,7 @@ impl<'a> Packer<'a> {
         let sealed = self.keys.sealed_run_key.clone();
         let mut builder = PackBuilder::new(Handle(random::bytes()), &self.keys.run, sealed);
         if matches!(lane, Lane::Content) {
-            builder.reserve(RESERVED);
+            builder.build_in(buffers::take());
         }
         builder
     }

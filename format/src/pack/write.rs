@@ -175,9 +175,11 @@ impl PackBuilder {
         padding(len + tail) <= step / (tries + 2)
     }
 
-    /// Room for `bytes`, taken once, so that the pack does not move while it grows.
-    pub fn reserve(&mut self, bytes: usize) {
-        self.out.reserve_exact(bytes);
+    /// Builds in `buffer`, whose content is dropped: with room for a whole pack it does not move while it grows.
+    pub fn build_in(&mut self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        buffer.extend_from_slice(&self.out);
+        self.out = buffer;
     }
 
     /// A frame of zeros that nothing refers to. Padding in the directory alone would show the length of the chunks:
