@@ -51,7 +51,7 @@ node-peers: ## the same, and what a node runs
 	NODE=1 tests/peers/build.sh
 
 node-packages: ## Debian packages that a node needs
-	NODE=1 tests/peers/packages.sh containerd runc containernetworking-plugins iptables conntrack socat ethtool busybox-static iproute2
+	NODE=1 tests/peers/packages.sh containerd runc containernetworking-plugins iptables conntrack socat ethtool busybox-static iproute2 libfaketime
 
 python: ## a Python environment for the independent reader, in the cache folder
 	tests/peers/python.sh >/dev/null

@@ -7,4 +7,4 @@ mod first;
 mod kill;
 mod memory;
 mod rights;
-mod site;
+pub(crate) mod site;
