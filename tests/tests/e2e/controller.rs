@@ -5,6 +5,8 @@ mod daily;
 mod faults;
 mod first;
 mod kill;
+mod lease;
 mod memory;
 mod rights;
 pub(crate) mod site;
+mod state;
