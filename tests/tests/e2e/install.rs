@@ -9,6 +9,8 @@ use std::sync::OnceLock;
 
 #[path = "install/clock.rs"]
 mod clock;
+#[path = "install/credentials.rs"]
+mod credentials;
 #[path = "install/kill.rs"]
 mod kill;
 #[path = "install/memory.rs"]

@@ -93,7 +93,7 @@ fn on_a_node_a_backup_of_a_hundred_thousand_objects_fits_into_the_pod() {
     let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let options = Options { apiserver_flags: audit_flags(folder.path()), ..Options::default() };
-    let pods = Pods::on(Node::start_with(&options).unwrap(), "node-many", &json!([]), |_| {});
+    let pods = Pods::on(Node::start_with(&options).unwrap(), ("shared", "node-many"), &json!([]), |_| {});
     let optimized = std::env::var_os("LIFEBOAT_AGENT").is_some();
     let bound = if optimized { IDLE } else { 3.0 * IDLE };
     leader(&pods);

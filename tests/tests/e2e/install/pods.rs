@@ -16,7 +16,7 @@ pub(super) struct Pods {
 }
 
 /// A pod of the controller that nobody has asked to end.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pod {
     pub(super) name: String,
     pub(super) uid: String,
@@ -26,13 +26,18 @@ impl Pods {
     /// Installs, with these changes (a JSON patch, RFC 6902) of the Deployment, and waits for the pods. `before` runs
     /// when the namespace is there.
     pub(super) fn new(cluster: &str, changes: &Value, before: impl Fn(&Node)) -> Self {
-        Self::on(Node::start().unwrap(), cluster, changes, before)
+        Self::on(Node::start().unwrap(), ("shared", cluster), changes, before)
     }
 
-    pub(super) fn on(node: Node, cluster: &str, changes: &Value, before: impl Fn(&Node)) -> Self {
+    pub(super) fn on(
+        node: Node,
+        (bucket, cluster): (&str, &str),
+        changes: &Value,
+        before: impl Fn(&Node),
+    ) -> Self {
         node.load_image(image()).unwrap();
         let killer = Arc::new(Killer::at(node.host_address(), shared_s3().address().into()));
-        let prepared = Prepared::new(shared_s3(), "shared", cluster);
+        let prepared = Prepared::new(shared_s3(), bucket, cluster);
         let secret = prepared.folder.join("agent-secret.yaml");
         let text = std::fs::read_to_string(&secret).unwrap();
         let relayed = text.replace(&shared_s3().endpoint(), &killer.endpoint());
