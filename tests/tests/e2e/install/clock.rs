@@ -7,6 +7,7 @@ use crate::controller::site::alone;
 use crate::leaders::{Leaders as _, leader, signal};
 use crate::world::may_start_nodes;
 use jiff::{SignedDuration, Timestamp};
+use lifeboat_common::clock::{Clock as _, SystemClock};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -72,7 +73,7 @@ fn on_a_node_a_schedule_follows_a_moved_clock_once() {
     pods.user_namespace("shop", 10);
     leader(&pods);
     // The full minute that is about 12 minutes ahead: an S3 server refuses clocks that are a quarter of an hour off.
-    let due = Timestamp::from_second((Timestamp::now().as_second() / 60 + 12) * 60).unwrap();
+    let due = Timestamp::from_second((SystemClock.now().as_second() / 60 + 12) * 60).unwrap();
     let at = due.to_zoned(jiff::tz::TimeZone::UTC);
     let spec = json!({"schedule": format!("{} {} * * *", at.minute(), at.hour()), "template": {"includedNamespaces": ["shop"]}});
     pods.create("BackupSchedule", "soon", &spec);
@@ -81,7 +82,7 @@ fn on_a_node_a_schedule_follows_a_moved_clock_once() {
     assert_eq!(time(&schedule(&pods)["nextRun"]), due, "{:#}", schedule(&pods));
     assert!(made(&pods).is_empty(), "it is not due");
 
-    let now_is = |then: Timestamp| set(&pods, then.duration_since(Timestamp::now()));
+    let now_is = |then: Timestamp| set(&pods, then.duration_since(SystemClock.now()));
     now_is(due - SignedDuration::from_secs(20));
     let moved = Instant::now();
     let deadline = moved + Duration::from_secs(60);

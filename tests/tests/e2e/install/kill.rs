@@ -42,5 +42,4 @@ fn shown(pods: &Pods, names: &[String]) {
         names.len(),
         "{table}"
     );
-    println!("{table}");
 }

@@ -124,12 +124,12 @@ fn on_a_node_a_backup_of_a_hundred_thousand_objects_fits_into_the_pod() {
         assert_eq!((now.killed, pods.restarts(), &status["attempts"]), (0, 0, &json!(1)), "{}", pods.logs());
         assert!(now.resident < 256.0);
     }
-    idle_again(&pods, &lead, folder.path(), bound);
+    println!("{}", idle_again(&pods, &lead, folder.path(), bound));
     pods.pull().expect(0);
 }
 
 /// What is free is given back, and nothing is listed while nothing is to be done.
-fn idle_again(pods: &Pods, lead: &Pod, audit: &Path, bound: f64) {
+fn idle_again(pods: &Pods, lead: &Pod, audit: &Path, bound: f64) -> String {
     let lists = || audit_log(audit).iter().filter(|e| e["verb"] == "list").count();
     let deadline = Instant::now() + SOON;
     let mut before = lists();
@@ -143,8 +143,8 @@ fn idle_again(pods: &Pods, lead: &Pod, audit: &Path, bound: f64) {
         assert!(Instant::now() < deadline, "it lists while it is idle");
     }
     let now = memory(lead);
-    println!("idle again, {before} lists in all and none in 30 s: {now}");
     assert!(now.process < bound && now.working_set < bound, "{now}");
     let other = pods.pods().into_iter().find(|p| p.name != lead.name).unwrap();
-    println!("the one that waits: {}", memory(&other));
+    let waits = memory(&other);
+    format!("idle again, {before} lists in all and none in 30 s: {now}\nthe one that waits: {waits}")
 }
