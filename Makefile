@@ -8,6 +8,7 @@ HARNESS = $(CARGO) run -q -p lifeboat-tests --bin lifeboat-harness --
 
 # The machine's own kind, named, so that what is static is the program and not what builds it.
 TARGET ?= $(shell rustc -vV | sed -n 's/^host: //p')
+BUILT = $(or $(CARGO_TARGET_DIR),target)
 IMAGE ?= localhost/lifeboat-agent:$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 
 .PHONY: demo test check bench image peers bench-peers node-peers packages node-packages python cluster cluster-down s3 s3-down build fuzz clean-peers help
@@ -32,8 +33,8 @@ bench: packages bench-peers ## figures beside those of plain clients and of othe
 image: packages ## the agent's container image, as an OCI archive, and what is in it: make image [IMAGE=registry.example.org/lifeboat-agent:1]
 	RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=/lifeboat --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=/cargo" \
 	  $(CARGO) build --release --locked --target $(TARGET) -p lifeboat-agent
-	$(CARGO) run -q -p lifeboat-tests --bin lifeboat-image -- --binary target/$(TARGET)/release/lifeboat-agent \
-	  --out target/lifeboat-agent.oci.tar --reference $(IMAGE) $(addprefix --revision ,$(shell git rev-parse HEAD 2>/dev/null))
+	$(CARGO) run -q -p lifeboat-tests --bin lifeboat-image -- --binary $(BUILT)/$(TARGET)/release/lifeboat-agent \
+	  --out $(BUILT)/lifeboat-agent.oci.tar --reference $(IMAGE) $(addprefix --revision ,$(shell git rev-parse HEAD 2>/dev/null))
 
 build: ## the programs, and the harness
 	$(CARGO) build -p lifeboat-agent -p lifeboat-replicator -p lifeboat-cli -p lifeboat-tests
@@ -51,7 +52,7 @@ node-peers: ## the same, and what a node runs
 	NODE=1 tests/peers/build.sh
 
 node-packages: ## Debian packages that a node needs
-	NODE=1 tests/peers/packages.sh containerd runc containernetworking-plugins iptables conntrack socat ethtool busybox-static iproute2
+	NODE=1 tests/peers/packages.sh containerd runc containernetworking-plugins iptables conntrack socat ethtool busybox-static iproute2 libfaketime
 
 python: ## a Python environment for the independent reader, in the cache folder
 	tests/peers/python.sh >/dev/null

@@ -1,7 +1,7 @@
 //! What of a cluster is protected, since when, and who left out the rest: compares what is there now with the Backups
 //! and, where one is opened, the newest snapshot. Pure: plain data in, plain data out.
 
-use crate::kinds::{Backup, BackupSpec, TemplateScope};
+use crate::kinds::{Backup, BackupSpec, BackupStatus, TemplateScope};
 use crate::select::coverage::{Cell, Table};
 use crate::select::report::{Missed, OptedOut};
 use crate::select::rules::SYSTEM_NAMESPACES;
@@ -167,6 +167,14 @@ pub fn newest_full(backups: &[Backup], snapshot: Option<&InSnapshot>) -> Option<
     };
     let started = backups.iter().filter(full).filter_map(|b| b.status.as_ref()?.started).max();
     started.or(snapshot.map(|s| s.finished))
+}
+
+/// What the charter left out of the newest full backup, by the Backups; none where they do not say.
+#[must_use]
+pub fn excluded_lately(backups: &[Backup]) -> Option<Vec<String>> {
+    let full = |s: &&BackupStatus| s.phase.has_snapshot() && s.coverage.as_deref() == Some("Full");
+    let newest = backups.iter().filter_map(|b| b.status.as_ref()).filter(full).max_by_key(|s| s.started);
+    newest.map(|s| s.excluded_namespaces.clone()).filter(|names| !names.is_empty())
 }
 
 /// Puts it together.

@@ -1,7 +1,7 @@
 //! Who is protected, who is new, who was forgotten, and who left out the rest.
 
 use super::*;
-use crate::kinds::{BackupStatus, Phase};
+use crate::kinds::Phase;
 use crate::select::report::NamespaceCounts;
 
 fn at(seconds: i64) -> Timestamp {
@@ -166,4 +166,24 @@ fn who_left_it_out_is_named() {
         assert_eq!(find(&coverage, name).state, State::Excluded, "{name}");
     }
     assert!(!coverage.has_gaps());
+}
+
+#[test]
+fn what_the_charter_excludes_is_told_by_the_newest_full_backup_that_has_a_snapshot() {
+    let excluding = |names: &[&str], phase, coverage: &str, started| {
+        let mut backup = backup(BackupSpec::default(), phase, started);
+        let status = backup.status.as_mut().unwrap();
+        status.excluded_namespaces = names.iter().map(|n| (*n).to_owned()).collect();
+        status.coverage = Some(coverage.to_owned());
+        backup
+    };
+    let old = excluding(&["old"], Phase::Completed, "Full", 100);
+    let new = excluding(&["kube-*", "infra"], Phase::PartiallyFailed, "Full", 200);
+    let failed = excluding(&["x"], Phase::Failed, "Full", 300);
+    let part = excluding(&[], Phase::Completed, "Partial", 400);
+    let silent = excluding(&[], Phase::Completed, "Full", 500);
+    assert_eq!(excluded_lately(&[]), None);
+    let told = excluded_lately(&[new, old, failed, part.clone()]);
+    assert_eq!(told, Some(vec!["kube-*".to_owned(), "infra".to_owned()]));
+    assert_eq!(excluded_lately(&[part, silent]), None, "one that was made before it was told");
 }

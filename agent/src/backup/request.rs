@@ -36,6 +36,16 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    fn is_everywhere(&self) -> bool {
+        self.namespaces.iter().all(|n| n == "*")
+    }
+
+    /// What the charter leaves out of this: nothing, where namespaces are asked for by name.
+    #[must_use]
+    pub fn excluded_by<'c>(&self, charter: &'c Charter) -> &'c [String] {
+        if self.is_everywhere() { &charter.policy.scope.exclude_namespaces } else { &[] }
+    }
+
     /// The run that this asks for, under a charter.
     ///
     /// # Errors
@@ -43,15 +53,12 @@ impl Wanted {
     pub fn request(&self, charter: &Charter) -> Result<Request, RuleError> {
         let whole_namespaces =
             self.selector.is_none() && self.kinds.is_empty() && self.exclude_kinds.is_empty();
-        let everywhere = self.namespaces.iter().all(|n| n == "*");
         // Whatever leaves out more than the charter does is no full backup: `latest` must not take it for one.
         let narrowed =
             !self.exclude_namespaces.is_empty() || self.preset.is_some() || self.cluster_scope.is_some();
-        let full = everywhere && whole_namespaces && !narrowed;
+        let full = self.is_everywhere() && whole_namespaces && !narrowed;
         let mut exclude_namespaces = self.exclude_namespaces.clone();
-        if everywhere {
-            exclude_namespaces.extend(charter.policy.scope.exclude_namespaces.iter().cloned());
-        }
+        exclude_namespaces.extend(self.excluded_by(charter).iter().cloned());
         let spec = SelectionSpec {
             namespaces: self.namespaces.clone(),
             exclude_namespaces,

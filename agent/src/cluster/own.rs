@@ -116,7 +116,7 @@ impl Own {
     }
 
     /// Merges into the status of an object at this version. The version is what keeps it from another object of the
-    /// same name: the API server does not compare the uid of a status.
+    /// same name: the API server does not compare the uid of a status. So there is none without.
     ///
     /// # Errors
     /// 404 or 409 where it is gone, another one, or changed since; what the API server answered otherwise.
@@ -124,15 +124,14 @@ impl Own {
         &self,
         name: &str,
         uid: &str,
-        version: Option<&str>,
+        version: &str,
         status: Value,
     ) -> Result<T, ClusterError> {
-        let mut metadata = json!({ "uid": uid });
-        if let Some(version) = version {
-            metadata["resourceVersion"] = json!(version);
-        }
         let path = format!("{}/status", self.path::<T>(name));
-        let body = json!({ "metadata": metadata, "status": status });
+        if version.is_empty() || version == "0" {
+            return Err(self.cluster.malformed(&path, "the object was read without a resourceVersion"));
+        }
+        let body = json!({ "metadata": { "uid": uid, "resourceVersion": version }, "status": status });
         self.call(http::Method::PATCH, &path, "application/merge-patch+json", Some(body)).await
     }
 

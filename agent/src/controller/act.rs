@@ -65,7 +65,7 @@ impl Actor {
         }
         let (name, uid) = (backup.metadata.name.as_deref(), backup.metadata.uid.as_deref());
         let status = super::status::queued(super::status::whole(now));
-        let version = backup.metadata.resource_version.as_deref();
+        let version = backup.metadata.resource_version.as_deref().unwrap_or_default();
         let status = patch(&crate::kinds::BackupStatus::default(), &status);
         let sent = self.own.patch_status(name.unwrap_or_default(), uid.unwrap_or_default(), version, status);
         match sent.await {
@@ -97,7 +97,8 @@ impl Actor {
             }
             Action::Status { schedule: name, uid, status } => {
                 let old = schedule.and_then(|s| s.status.clone()).unwrap_or_default();
-                let version = schedule.and_then(|s| s.metadata.resource_version.as_deref());
+                let version =
+                    schedule.and_then(|s| s.metadata.resource_version.as_deref()).unwrap_or_default();
                 let invalid = status.conditions.iter().find(|c| c.kind == "Invalid" && c.status == "True");
                 if let Some(condition) = invalid {
                     let about = About { kind: "BackupSchedule", name: name.clone(), uid: uid.clone() };

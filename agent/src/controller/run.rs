@@ -18,8 +18,8 @@ use jiff::Timestamp;
 use lifeboat_common::clock::Clock;
 use lifeboat_common::config::{self, AgentConfig};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Between two signs of life.
@@ -110,6 +110,7 @@ impl Runner {
             },
             writer: StatusWriter::new(self.own.clone(), self.term.clone(), backup.clone()),
             counters: Counters::default(),
+            left_out: Mutex::default(),
             runner: self,
             halt,
         };
@@ -124,6 +125,8 @@ impl Runner {
 
 struct Job<'a> {
     runner: &'a Runner,
+    /// What the charter leaves out, as the last attempt read it.
+    left_out: Mutex<Vec<String>>,
     about: About,
     writer: StatusWriter,
     counters: Counters,
@@ -248,11 +251,15 @@ impl Job<'_> {
         }
     }
 
+    fn left_out(&self) -> MutexGuard<'_, Vec<String>> {
+        self.left_out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn attempt(&self, backup: &Backup) -> Result<Committed, BackupError> {
         let setup = self.runner.setup().await?;
-        let request: Request = wanted::of(backup, self.runner.own.namespace())
-            .request(setup.charter.charter())
-            .map_err(BackupError::Rule)?;
+        let (wanted, charter) = (wanted::of(backup, self.runner.own.namespace()), setup.charter.charter());
+        *self.left_out() = wanted.excluded_by(charter).to_vec();
+        let request: Request = wanted.request(charter).map_err(BackupError::Rule)?;
         let request = Request { run: Some(run_of(&self.about.uid)), ..request };
         let counters = &self.counters;
         counters.committing.store(false, Relaxed);
@@ -300,7 +307,10 @@ impl Job<'_> {
         let now = || self.now();
         let written = match &outcome {
             Outcome::Left => return End::Left,
-            Outcome::Committed(done) => self.writer.write(|old| status::committed(old, done, now())).await,
+            Outcome::Committed(done) => {
+                let left_out = self.left_out().clone();
+                self.writer.write(|old| status::committed(old, done, &left_out, now())).await
+            }
             Outcome::Failed { reason, why } => {
                 self.writer.write(|old| status::failed(old, Phase::Failed, reason, why, now())).await
             }
@@ -316,7 +326,9 @@ impl Job<'_> {
             Ok(status) => status,
             // A snapshot that was made stays one, whoever has deleted the object meanwhile.
             Err(WriteStop::Gone) => match &outcome {
-                Outcome::Committed(done) => status::committed(&BackupStatus::default(), done, now()),
+                Outcome::Committed(done) => {
+                    status::committed(&BackupStatus::default(), done, &self.left_out(), now())
+                }
                 _ => status::failed(&BackupStatus::default(), Phase::Canceled, "Canceled", "", now()),
             },
             Err(WriteStop::Lost) => return End::Left,

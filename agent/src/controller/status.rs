@@ -11,6 +11,9 @@ use lifeboat_format::manifest::{Coverage, RunResult};
 const MESSAGES: usize = 20;
 /// One of them, bytes; all of them stay under 4 KiB.
 const MESSAGE_MAX: usize = 190;
+/// Patterns of a charter in a status, and the longest of them.
+const LEFT_OUT: usize = 100;
+const NAME_MAX: usize = 63;
 /// The message of a condition.
 const WORDS_MAX: usize = 1024;
 
@@ -66,9 +69,9 @@ pub fn waits(old: &BackupStatus, reason: &str, why: &str, now: Timestamp) -> Bac
     new
 }
 
-/// A snapshot.
+/// A snapshot. `left_out` is what the charter excludes.
 #[must_use]
-pub fn committed(old: &BackupStatus, done: &Committed, now: Timestamp) -> BackupStatus {
+pub fn committed(old: &BackupStatus, done: &Committed, left_out: &[String], now: Timestamp) -> BackupStatus {
     let manifest = &done.manifest;
     let counts = &manifest.counts;
     let (phase, words) = match manifest.result {
@@ -88,6 +91,7 @@ pub fn committed(old: &BackupStatus, done: &Committed, now: Timestamp) -> Backup
     new.size = Some(size(counts.bytes));
     new.stored_bytes = Some(signed(done.sent_bytes));
     new.missed = Some(signed(counts.missed));
+    new.excluded_namespaces = left_out.iter().take(LEFT_OUT).map(|n| clip(n, NAME_MAX)).collect();
     new.messages = done.report.as_ref().map(messages).unwrap_or_default();
     finish(&mut new, phase, phase_word(phase), &words, now);
     new

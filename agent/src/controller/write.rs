@@ -79,9 +79,8 @@ impl StatusWriter {
             }
             let old = latest.status.clone().unwrap_or_default();
             let new = change(&old);
-            let version = latest.metadata.resource_version.clone();
-            let sent =
-                self.own.patch_status::<Backup>(&self.name, &self.uid, version.as_deref(), patch(&old, &new));
+            let version = latest.metadata.resource_version.clone().unwrap_or_default();
+            let sent = self.own.patch_status::<Backup>(&self.name, &self.uid, &version, patch(&old, &new));
             match sent.await {
                 Ok(backup) => {
                     *latest = backup;

@@ -219,6 +219,9 @@ pub struct BackupStatus {
     /// Bytes that this backup added to the primary store.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stored_bytes: Option<i64>,
+    /// Namespaces that the charter left out of it: names, and patterns with * and ?.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub excluded_namespaces: Vec<String>,
     /// Things that should have been stored and were not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missed: Option<i64>,

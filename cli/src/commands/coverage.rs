@@ -80,9 +80,11 @@ pub(crate) async fn run(args: &CoverageArgs, context: &mut Context<'_>) -> Resul
     };
     let (snapshot, charter) = repository.unzip();
     let snapshot = snapshot.flatten();
+    let charter = charter.or_else(|| coverage::excluded_lately(&backups));
     if charter.is_none() {
         warnings.push(
-            "What the charter excludes is not known without --repo: it may be shown as `never`".to_owned(),
+            "What the charter excludes is not known before the first full backup, or without --repo: it may be shown as `never`"
+                .to_owned(),
         );
     }
     let schedule = widest(&schedules);

@@ -161,9 +161,7 @@ impl S3Server {
         if self.kind == Kind::MinIo {
             bail!("the harness makes no users at a MinIO server: use `{ROOT}`, or versitygw");
         }
-        let mut admin = Command::new(&self.path);
-        admin.env("ADMIN_ACCESS_KEY", ROOT).env("ADMIN_SECRET_KEY", self.secret(ROOT)?);
-        admin.args(["admin", "--endpoint-url", &self.endpoint(), "--region", REGION]);
+        let mut admin = self.admin()?;
         admin.args(["create-user", "--access", access, "--secret", secret, "--role", "user"]);
         run(&mut admin, None)?;
         self.secrets
@@ -171,6 +169,22 @@ impl S3Server {
             .unwrap_or_else(PoisonError::into_inner)
             .insert(access.to_owned(), secret.to_owned());
         Ok(())
+    }
+
+    /// The user is gone, and what it signs is refused from now on.
+    pub fn delete_user(&self, access: &str) -> Result<()> {
+        if self.kind == Kind::MinIo {
+            bail!("the harness has no users at a MinIO server: use versitygw");
+        }
+        run(self.admin()?.args(["delete-user", "--access", access]), None)?;
+        Ok(())
+    }
+
+    fn admin(&self) -> Result<Command> {
+        let mut admin = Command::new(&self.path);
+        admin.env("ADMIN_ACCESS_KEY", ROOT).env("ADMIN_SECRET_KEY", self.secret(ROOT)?);
+        admin.args(["admin", "--endpoint-url", &self.endpoint(), "--region", REGION]);
+        Ok(admin)
     }
 
     /// A user's secret.

@@ -7,8 +7,18 @@ use lifeboat_tests::harness::{Cluster, Node};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+#[path = "install/clock.rs"]
+mod clock;
+#[path = "install/credentials.rs"]
+mod credentials;
+#[path = "install/kill.rs"]
+mod kill;
+#[path = "install/memory.rs"]
+mod memory;
 #[path = "install/node.rs"]
 mod node;
+#[path = "install/pods.rs"]
+mod pods;
 #[path = "install/rights.rs"]
 mod rights;
 
@@ -85,7 +95,9 @@ pub(crate) fn image() -> &'static Path {
 
 fn build_image(out: &Path) {
     let mut command = std::process::Command::new(program("lifeboat-image"));
-    command.arg("--binary").arg(program("lifeboat-agent")).arg("--out").arg(out);
+    // An optimized one, where memory is measured.
+    let built = std::env::var_os("LIFEBOAT_AGENT").map_or_else(|| program("lifeboat-agent"), PathBuf::from);
+    command.arg("--binary").arg(built).arg("--out").arg(out);
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

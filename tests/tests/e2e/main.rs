@@ -24,6 +24,7 @@ mod install;
 mod keys;
 mod kill;
 mod killer;
+mod leaders;
 mod manifests;
 mod reader;
 mod systemd;

@@ -135,19 +135,7 @@ impl World {
 
     /// Lets agent and replicator use this endpoint and these credentials.
     pub(crate) fn use_s3(&self, s3: &S3Flags) {
-        for file in ["agent.toml", "replicator.toml"] {
-            let path = self.admin().join(file);
-            let text = std::fs::read_to_string(&path).unwrap();
-            let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-            lines.retain(|l| !l.starts_with("endpoint =") && !l.starts_with("credentials_file ="));
-            let table = lines.iter().position(|l| l == "[s3]" || l == "[source.s3]").unwrap();
-            let settings = [
-                format!("endpoint = \"{}\"", s3.endpoint),
-                format!("credentials_file = \"{}\"", s3.credentials.display()),
-            ];
-            lines.splice(table + 1..table + 1, settings);
-            std::fs::write(&path, lines.join("\n")).unwrap();
-        }
+        use_s3(&self.admin(), &["agent.toml", "replicator.toml"], s3);
     }
 
     fn s3_flags(&self) -> Vec<String> {
@@ -225,6 +213,23 @@ impl World {
     pub(crate) fn spawn(&self, name: &str, args: &[&str]) -> std::process::Child {
         let log = std::fs::File::create(self.folder().join(format!("{name}.log"))).unwrap();
         self.command(name, args).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
+    }
+}
+
+/// Writes this endpoint and these credentials into these files of a folder that `lifeboat init` wrote.
+pub(crate) fn use_s3(folder: &Path, files: &[&str], s3: &S3Flags) {
+    for file in files {
+        let path = folder.join(file);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.retain(|l| !l.starts_with("endpoint =") && !l.starts_with("credentials_file ="));
+        let table = lines.iter().position(|l| l == "[s3]" || l == "[source.s3]").unwrap();
+        let settings = [
+            format!("endpoint = \"{}\"", s3.endpoint),
+            format!("credentials_file = \"{}\"", s3.credentials.display()),
+        ];
+        lines.splice(table + 1..table + 1, settings);
+        std::fs::write(&path, lines.join("\n")).unwrap();
     }
 }
 

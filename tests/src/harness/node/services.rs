@@ -107,6 +107,11 @@ fn kubelet_config(folder: &Path, cgroup: &str, names: Ipv4Addr) -> String {
         "enforceNodeAllocatable": [],
         // A full disk of the machine must not end pods or remove images that cannot be had again.
         "evictionHard": { "nodefs.available": "0%", "imagefs.available": "0%", "memory.available": "50Mi" },
+        // What is changed in a Secret or ConfigMap is in the pods soon.
+        "syncFrequency": "10s",
+        // A container that a test kills comes back soon, however often.
+        "featureGates": { "KubeletCrashLoopBackOffMax": true },
+        "crashLoopBackOff": { "maxContainerRestartPeriod": "2s" },
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
         "clusterDomain": "cluster.local",

@@ -40,15 +40,19 @@ fn shared() -> Arc<Cluster> {
 
 /// A cluster that writes down what the agent asks for, in `folder`.
 pub(crate) fn audited(folder: &Path) -> Cluster {
+    Cluster::start_with(&Options { apiserver_flags: audit_flags(folder), ..Options::default() }).unwrap()
+}
+
+/// What makes an API server do so.
+pub(crate) fn audit_flags(folder: &Path) -> Vec<String> {
     let policy = folder.join("policy.yaml");
     let rules =
         json!([{"level": "Metadata", "userGroups": ["system:serviceaccounts:lifeboat"]}, {"level": "None"}]);
     let text = json!({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": rules});
     std::fs::write(&policy, text.to_string()).unwrap();
     let log = folder.join("audit.log");
-    let flags =
-        [format!("--audit-policy-file={}", policy.display()), format!("--audit-log-path={}", log.display())];
-    Cluster::start_with(&Options { apiserver_flags: flags.into(), ..Options::default() }).unwrap()
+    [format!("--audit-policy-file={}", policy.display()), format!("--audit-log-path={}", log.display())]
+        .into()
 }
 
 /// What the agent asked the cluster of [`audited`] for.
@@ -92,6 +96,27 @@ fn moved(mut object: Value, namespace: &str) -> Value {
         subject["namespace"] = json!(namespace);
     }
     object
+}
+
+/// A namespace of a user with so many ConfigMaps of 2 KB and a Secret.
+pub(crate) fn user_namespace(cluster: &Cluster, name: &str, objects: usize) {
+    let mut items = vec![
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}),
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "login", "namespace": name}, "stringData": {"password": "hunter2"}}),
+    ];
+    items.extend((0..objects).map(|i| {
+        let noise: Vec<u8> = (0..1000).map(|_| rand::random()).collect();
+        let noise = hex::encode(noise);
+        json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": format!("c{i:05}"), "namespace": name, "labels": {"n": i.to_string()}},
+            "data": {"noise": noise, "big": "9007199254740993"},
+        })
+    }));
+    for items in items.chunks(500) {
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
+        cluster.kubectl_stdin(&["create", "-f", "-"], list.to_string()).unwrap();
+    }
 }
 
 /// Held by tests that load the machine or measure what it does under load: they would only time each other out.
@@ -251,25 +276,9 @@ impl Site {
         out
     }
 
-    /// A namespace of a user with so many ConfigMaps of 2 KB and a Secret.
+    /// See [`user_namespace`].
     pub(crate) fn user_namespace(&self, name: &str, objects: usize) {
-        let mut items = vec![
-            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}),
-            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "login", "namespace": name}, "stringData": {"password": "hunter2"}}),
-        ];
-        items.extend((0..objects).map(|i| {
-            let noise: Vec<u8> = (0..1000).map(|_| rand::random()).collect();
-            let noise = hex::encode(noise);
-            json!({
-                "apiVersion": "v1", "kind": "ConfigMap",
-                "metadata": {"name": format!("c{i:05}"), "namespace": name, "labels": {"n": i.to_string()}},
-                "data": {"noise": noise, "big": "9007199254740993"},
-            })
-        }));
-        for items in items.chunks(500) {
-            let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
-            self.cluster.kubectl_stdin(&["create", "-f", "-"], list.to_string()).unwrap();
-        }
+        user_namespace(&self.cluster, name, objects);
     }
 
     /// Every snapshot: number and whole entry of the list.
@@ -297,6 +306,15 @@ impl Running {
     pub(crate) fn metric(&self, series: &str) -> Option<f64> {
         let text = self.get("/metrics").unwrap();
         text.lines().find_map(|l| l.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
+    }
+
+    /// The sum of a metric's series that have this label.
+    pub(crate) fn sum(&self, metric: &str, label: &str) -> f64 {
+        let text = self.get("/metrics").unwrap();
+        let of = |line: &str| {
+            line.strip_prefix(metric)?.split_once(label)?.1.rsplit_once(' ')?.1.parse::<f64>().ok()
+        };
+        text.lines().filter_map(of).sum()
     }
 
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
