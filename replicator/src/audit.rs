@@ -88,6 +88,11 @@ fn payload_hash(folder: &Folder, n: u64) -> Result<Option<Sha256>, VaultError> {
     Ok(Some(payload.map_or_else(|_| Sha256::of(&bytes), |e| Sha256::of(e.payload()))))
 }
 
+/// Whether record `n` is one that a key of `keys` signed; why not, in words.
+pub fn verify_one(bytes: &[u8], keys: &[VerifyKey], cluster: &ClusterName, n: u64) -> Result<(), String> {
+    Record::verify(bytes, keys, cluster, n).map(drop).map_err(|e| e.to_string())
+}
+
 /// What a look at the whole log found.
 #[derive(Debug, Default, Serialize)]
 pub struct Checked {
