@@ -59,7 +59,11 @@ fn append_one(
 ) -> Result<End, VaultError> {
     loop {
         let last = folder.audit_records()?.last().copied().unwrap_or(0);
-        let prev = payload_hash(folder, last)?;
+        // As it was written, though its file may have rotted since.
+        let prev = match known(folder, cluster)?.filter(|end| end.n == last) {
+            Some(end) => Some(end.sha256),
+            None => payload_hash(folder, last)?,
+        };
         let record = Record {
             schema: SCHEMA.to_owned(),
             cluster: cluster.clone(),
@@ -74,6 +78,12 @@ fn append_one(
             return Ok(End { n: record.n, sha256: Sha256::of(&record.payload()) });
         }
     }
+}
+
+/// The end of the log as it is remembered beside the catalogue, where that can be read.
+fn known(folder: &Folder, cluster: &ClusterName) -> Result<Option<End>, VaultError> {
+    let bytes = folder.vault().read_own(&memory(cluster), MEMORY_MAX)?;
+    Ok(bytes.and_then(|b| serde_json::from_slice(&b).ok()))
 }
 
 /// Of record `n`, whoever signed it: a log that was damaged goes on, and says so by its hashes.

@@ -64,7 +64,8 @@ pub async fn run(
         }
     }
     let events = report.healed.iter().map(|key| Event::new("primary-healed", key.clone(), "from the vault"));
-    let marked = report.marked.iter().map(|key| Event::new("marked-lost", key.clone(), "the agent stores it again"));
+    let marked =
+        report.marked.iter().map(|key| Event::new("marked-lost", key.clone(), "the agent stores it again"));
     let events = events.chain(marked).collect();
     audit::append(&retainer.folder, retainer.cluster, retainer.receipt_key, "heal", events, now)?;
     Ok(report)
@@ -91,9 +92,13 @@ async fn heal(
     };
     let key = &damaged.key;
     for _ in 0..VERSIONS {
-        match digest(healer, key).await? {
-            Some(seen) if seen == sha256 => return Ok(Ok(())),
-            _ => {}
+        // Read twice before anything is deleted: the way may be to blame.
+        let seen = digest(healer, key).await?;
+        if seen == Some(sha256) {
+            return Ok(Ok(()));
+        }
+        if digest(healer, key).await? != seen {
+            return Ok(Err("it has other bytes in every transfer".to_owned()));
         }
         // The newest one hides what is below: on a store with versions that may be the right one.
         let Some(top) = healer.delete.versions(key).await?.into_iter().next() else {
@@ -102,6 +107,9 @@ async fn heal(
                 Err(error) => Err(error.to_string()),
             });
         };
+        if seen.is_none() != top.delete_marker {
+            return Ok(Err("it comes and goes".to_owned()));
+        }
         if !top.delete_marker {
             keep(retainer, healer, key, now).await?;
         }
@@ -134,7 +142,12 @@ async fn digest(healer: &Healer, key: &str) -> Result<Option<Sha256>, StoreError
 }
 
 /// Keeps the bad bytes in the vault's `damaged/`, before they are deleted. Evidence is worth a try, not the healing.
-async fn keep(retainer: &Retainer<'_>, healer: &Healer, key: &str, now: Timestamp) -> Result<(), PrimaryError> {
+async fn keep(
+    retainer: &Retainer<'_>,
+    healer: &Healer,
+    key: &str,
+    now: Timestamp,
+) -> Result<(), PrimaryError> {
     match healer.create.get(key, limits::PACK_MAX).await {
         Ok(bytes) => {
             let name = format!("primary_{}.{}", key.replace('/', "_"), Sha256::of(&bytes));
@@ -148,7 +161,12 @@ async fn keep(retainer: &Retainer<'_>, healer: &Healer, key: &str, now: Timestam
 }
 
 /// Tells the agent that a pack is gone; true when it was not told yet.
-async fn mark(marker: &SharedCreate, damaged: &Damaged, sha256: &Sha256, now: Timestamp) -> Result<bool, PrimaryError> {
+async fn mark(
+    marker: &SharedCreate,
+    damaged: &Damaged,
+    sha256: &Sha256,
+    now: Timestamp,
+) -> Result<bool, PrimaryError> {
     let body = serde_json::json!({"schema": "lifeboat/lost/1", "at": now.to_string(), "why": damaged.why});
     let body = body.to_string().into_bytes();
     let hash = Sha256::of(&body).0;

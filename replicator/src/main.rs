@@ -210,7 +210,8 @@ async fn dispatch(cli: &Cli) -> anyhow::Result<Exit> {
             Ok(exit)
         }
         Command::Scrub(args) => {
-            let (report, exit) = commands::scrub::scrub(&cli.config, args, Mode::choose(cli.json), clock).await?;
+            let (report, exit) =
+                commands::scrub::scrub(&cli.config, args, Mode::choose(cli.json), clock).await?;
             if let Some(report) = report {
                 print(cli, &report, &report.text())?;
             }

@@ -116,9 +116,19 @@ impl Primary<'_> {
         let mut memory = Memory::load(self.retainer.folder.vault(), self.retainer.cluster)?;
         let markers = forget::markers(self, &chain).await?;
         let decisions = forget::decide(self.retainer, &chain, pass.hours, now)?;
-        pass.decisions = decisions.into_iter().map(|(r, d)| { let done = markers.contains(&r.seq); (r, d, done) }).collect();
+        pass.decisions = decisions
+            .into_iter()
+            .map(|(r, d)| {
+                let done = markers.contains(&r.seq);
+                (r, d, done)
+            })
+            .collect();
         let restraints = against(&self.situation(&charter, &memory)?, now);
         pass.stopped = restraints.iter().map(Restraint::to_string).collect();
+        if self.retainer.catalogue.charters(self.retainer.cluster.as_str())?.iter().any(|c| c.n > charter.n) {
+            pass.stopped
+                .push(format!("the vault's copy of a charter after {} is damaged or gone", charter.n));
+        }
         if !pass.stopped.is_empty() {
             return Ok(pass);
         }
@@ -168,7 +178,8 @@ impl Primary<'_> {
 
     fn open_alarms(&self) -> Result<Vec<String>, PrimaryError> {
         let alarms = self.retainer.catalogue.alarms(self.retainer.cluster.as_str())?;
-        let open: BTreeSet<&str> = alarms.iter().filter(|a| a.kind.freezes()).map(|a| a.kind.name()).collect();
+        let open: BTreeSet<&str> =
+            alarms.iter().filter(|a| a.kind.freezes()).map(|a| a.kind.name()).collect();
         Ok(open.into_iter().map(str::to_owned).collect())
     }
 

@@ -200,12 +200,20 @@ impl Scrubber {
 
     /// A pack may be gone because retention deleted it, and only the next pull brings that into the catalogue.
     fn should_be_there(&self, world: &World, key: &str) -> Result<bool, PullError> {
-        let Some(sha256) = layout::parse_pack(key) else { return Ok(world.folder.size(key)?.is_none() && is_kept(key)) };
+        let Some(sha256) = layout::parse_pack(key) else {
+            return Ok(world.folder.size(key)?.is_none() && is_kept(key));
+        };
         let known = self.catalogue.pack(world.cluster.as_str(), &sha256)?.is_some();
         Ok(known && !retain::collected(&self.vault, &world.cluster)?.contains(&sha256))
     }
 
-    fn condemn(&self, world: &World, key: &str, why: &str, report: &mut ClusterReport) -> Result<(), PullError> {
+    fn condemn(
+        &self,
+        world: &World,
+        key: &str,
+        why: &str,
+        report: &mut ClusterReport,
+    ) -> Result<(), PullError> {
         if report.damaged.iter().any(|f| f.key == key) {
             return Ok(());
         }

@@ -82,7 +82,10 @@ pub fn load(path: &Path) -> Result<ReplicatorConfig, SetupError> {
 }
 
 fn check_sizes(config: &ReplicatorConfig) -> Result<(), String> {
-    let named = |name: &str| { let name = name.to_owned(); move |why: String| format!("{name}: {why}") };
+    let named = |name: &str| {
+        let name = name.to_owned();
+        move |why: String| format!("{name}: {why}")
+    };
     if let Some(min_free) = &config.min_free {
         min_free.parse::<MinFree>().map_err(named("min_free"))?;
     }

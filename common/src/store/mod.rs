@@ -130,7 +130,12 @@ pub trait DeleteStore: ReadStore {
             None => self.delete(key).await,
             Some(_) => {
                 let detail = "this store keeps no versions";
-                Err(StoreError::new(StoreErrorKind::Invalid, "delete", format!("{}/{key}", self.describe()), detail))
+                Err(StoreError::new(
+                    StoreErrorKind::Invalid,
+                    "delete",
+                    format!("{}/{key}", self.describe()),
+                    detail,
+                ))
             }
         }
     }

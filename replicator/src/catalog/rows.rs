@@ -317,7 +317,8 @@ impl Catalogue {
     ) -> Result<Vec<(HeldPack, u64)>> {
         let (after, until) = (after.map_or(vec![], |h| h.0.to_vec()), until.unwrap_or(Sha256([255; 32])));
         self.run("read", |c| {
-            let sql = "SELECT sha256, size, last_seq FROM packs WHERE cluster = ?1 AND sha256 > ?2 AND sha256 <= ?3
+            let sql =
+                "SELECT sha256, size, last_seq FROM packs WHERE cluster = ?1 AND sha256 > ?2 AND sha256 <= ?3
                        ORDER BY sha256";
             c.prepare(sql)?
                 .query_map(params![cluster, after, &until.0[..]], |row| {
@@ -328,7 +329,12 @@ impl Catalogue {
     }
 
     /// Some packs after `after`, ascending, each with the last slot that needs it.
-    pub fn packs_after(&self, cluster: &str, after: Option<Sha256>, limit: usize) -> Result<Vec<(HeldPack, u64)>> {
+    pub fn packs_after(
+        &self,
+        cluster: &str,
+        after: Option<Sha256>,
+        limit: usize,
+    ) -> Result<Vec<(HeldPack, u64)>> {
         let after = after.map_or(vec![], |h| h.0.to_vec());
         self.run("read", |c| {
             let sql = format!(

@@ -1,6 +1,6 @@
 //! `heal`: puts back in the primaries what was damaged or lost there, from the vault.
 
-use super::retain::{chosen, open, only};
+use super::retain::{chosen, only, open};
 use anyhow::Context as _;
 use lifeboat_common::clock::Clock;
 use lifeboat_common::config::ReplicatorConfig;
@@ -70,7 +70,10 @@ pub(crate) async fn heal(
             let _ = writeln!(text, "  {}: {}", plain(key), plain(why));
         }
         if damaged_in_vault > 0 {
-            let _ = writeln!(text, "  {damaged_in_vault} damaged in the vault: `pull` heals those from the primary");
+            let _ = writeln!(
+                text,
+                "  {damaged_in_vault} damaged in the vault: `pull` heals those from the primary"
+            );
         }
         if failed > 0 {
             exit = Exit::Partial;

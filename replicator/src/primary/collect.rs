@@ -178,7 +178,9 @@ impl Look<'_> {
         match retainer.folder.size(key)? {
             Some(size) => Ok(size == pack.size && !retainer.catalogue.is_damaged(cluster, key)?),
             // The vault's own retention deleted it, and no pull has taken that over yet.
-            None => Ok(crate::retain::collected(retainer.folder.vault(), retainer.cluster)?.contains(&sha256)),
+            None => {
+                Ok(crate::retain::collected(retainer.folder.vault(), retainer.cluster)?.contains(&sha256))
+            }
         }
     }
 }
@@ -229,8 +231,9 @@ async fn delete_all(
                 last_copies.push(unneeded);
             }
         }
-        let mut deletions =
-            stream::iter(last_copies).map(|unneeded| delete_one(delete, unneeded, fence)).buffer_unordered(AT_ONCE);
+        let mut deletions = stream::iter(last_copies)
+            .map(|unneeded| delete_one(delete, unneeded, fence))
+            .buffer_unordered(AT_ONCE);
         while let Some(gone) = deletions.next().await {
             match gone? {
                 Gone::Bytes(bytes) => {
@@ -257,7 +260,11 @@ async fn delete_all(
 }
 
 /// Deletes every version that was there, each by its name: one that comes later stays.
-async fn delete_one(delete: &SharedDelete, unneeded: &Unneeded, fence: Timestamp) -> Result<Gone, StoreError> {
+async fn delete_one(
+    delete: &SharedDelete,
+    unneeded: &Unneeded,
+    fence: Timestamp,
+) -> Result<Gone, StoreError> {
     let versions = delete.versions(&unneeded.key).await?;
     if versions.iter().any(|v| v.modified > fence && !v.delete_marker) {
         return Ok(Gone::Newer);

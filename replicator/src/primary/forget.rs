@@ -15,7 +15,10 @@ use lifeboat_format::{layout, limits};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Slots of the chain that the primary itself says are forgotten: listed there, of the same manifest.
-pub(super) async fn markers(primary: &Primary<'_>, chain: &[SnapshotRow]) -> Result<BTreeSet<u64>, PrimaryError> {
+pub(super) async fn markers(
+    primary: &Primary<'_>,
+    chain: &[SnapshotRow],
+) -> Result<BTreeSet<u64>, PrimaryError> {
     let by_seq: BTreeMap<u64, Sha256> = chain.iter().map(|r| (r.seq, r.sha256)).collect();
     let listed = list::all(&*primary.read, layout::FORGOTTEN, None).await?;
     let parsed = listed.iter().filter_map(|l| layout::parse_forgotten(&l.key));
@@ -58,7 +61,9 @@ impl Hurt {
         let mut ranges = Vec::new();
         for damaged in retainer.catalogue.damaged(cluster, Side::Vault, 1 << 20)? {
             let range = match layout::parse_pack(&damaged.key) {
-                Some(sha256) => retainer.catalogue.pack(cluster, &sha256)?.map(|(_, first, last)| (first, last)),
+                Some(sha256) => {
+                    retainer.catalogue.pack(cluster, &sha256)?.map(|(_, first, last)| (first, last))
+                }
                 None => match layout::parse_manifest(&damaged.key) {
                     Some(seq) => Some((seq, seq)),
                     None => Some((0, u64::MAX)),
@@ -116,7 +121,8 @@ fn is_whole(folder: &Folder, row: &SnapshotRow) -> Result<bool, PrimaryError> {
     let mut lists = BTreeMap::new();
     for set in &manifest.claims().packs {
         let read = folder.read(&layout::list(&set.list), limits::LIST_MAX)?;
-        let list = read.filter(|(b, _)| Sha256::of(b) == set.list).and_then(|(b, _)| PackList::parse(&b).ok());
+        let list =
+            read.filter(|(b, _)| Sha256::of(b) == set.list).and_then(|(b, _)| PackList::parse(&b).ok());
         let Some(list) = list else { return Ok(false) };
         lists.insert(set.list, list);
     }

@@ -61,11 +61,16 @@ impl Memory {
 
 /// Slots that were forgotten in the primary: what only they need may be gone there.
 pub fn forgotten(vault: &Vault, cluster: &ClusterName) -> Result<BTreeSet<u64>, VaultError> {
-    let text = vault.read_own(&format!("{}.txt", name("forgotten", cluster)), FORGOTTEN_MAX)?.unwrap_or_default();
+    let text =
+        vault.read_own(&format!("{}.txt", name("forgotten", cluster)), FORGOTTEN_MAX)?.unwrap_or_default();
     Ok(String::from_utf8_lossy(&text).lines().filter_map(|l| l.parse().ok()).collect())
 }
 
-pub(super) fn add_forgotten(vault: &Vault, cluster: &ClusterName, more: &BTreeSet<u64>) -> Result<(), VaultError> {
+pub(super) fn add_forgotten(
+    vault: &Vault,
+    cluster: &ClusterName,
+    more: &BTreeSet<u64>,
+) -> Result<(), VaultError> {
     let mut all = forgotten(vault, cluster)?;
     let before = all.len();
     all.extend(more);
@@ -80,7 +85,8 @@ pub(super) fn add_forgotten(vault: &Vault, cluster: &ClusterName, more: &BTreeSe
 pub(super) type Since = BTreeMap<String, i64>;
 
 pub(super) fn unneeded(vault: &Vault, cluster: &ClusterName) -> Result<Since, VaultError> {
-    let text = vault.read_own(&format!("{}.txt", name("unneeded", cluster)), UNNEEDED_MAX)?.unwrap_or_default();
+    let text =
+        vault.read_own(&format!("{}.txt", name("unneeded", cluster)), UNNEEDED_MAX)?.unwrap_or_default();
     let line = |l: &str| {
         let (since, key) = l.split_once(' ')?;
         Some((key.to_owned(), since.parse().ok()?))

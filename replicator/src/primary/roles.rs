@@ -38,7 +38,8 @@ impl Roles {
         let (mut marker, mut delete, mut healer) = (None, None, None);
         if let Some(role) = &config.marker {
             let options = as_role(role.credentials_file.as_deref());
-            let store: SharedCreate = config.repo.open(below, &options, Arc::clone(&clock)).await.map_err(fail)?;
+            let store: SharedCreate =
+                config.repo.open(below, &options, Arc::clone(&clock)).await.map_err(fail)?;
             marker = Some(store);
         }
         if let Some(role) = &config.retain {

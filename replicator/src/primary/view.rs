@@ -42,7 +42,10 @@ pub(super) fn needed(
     let mut named = BTreeSet::new();
     for (i, row) in chain.iter().enumerate() {
         if row.charter > charter.n {
-            return Ok(Err(format!("manifest {} was made under charter {}, which is not known", row.seq, row.charter)));
+            return Ok(Err(format!(
+                "manifest {} was made under charter {}, which is not known",
+                row.seq, row.charter
+            )));
         }
         let Some(manifest) = manifest(retainer, row)? else {
             return Ok(Err(format!("the vault does not hold manifest {} as it was judged", row.seq)));
@@ -56,7 +59,9 @@ pub(super) fn needed(
             for carry in &manifest.carry {
                 want(&mut wanted, &PackSet { list: carry.list, bitmap: carry.bitmap.clone() });
             }
-            needed.logs.extend(manifest.log.iter().flat_map(|log| log.segments.iter().copied().chain([log.root])));
+            needed
+                .logs
+                .extend(manifest.log.iter().flat_map(|log| log.segments.iter().copied().chain([log.root])));
         }
     }
     for list in named {
@@ -76,7 +81,10 @@ pub(super) fn needed(
         needed.lists.insert(list);
         for index in bitmap.iter() {
             let Some(entry) = parsed.packs.get(index) else {
-                return Ok(Err(format!("a manifest names pack {index} of {key}, which has {}", parsed.packs.len())));
+                return Ok(Err(format!(
+                    "a manifest names pack {index} of {key}, which has {}",
+                    parsed.packs.len()
+                )));
             };
             needed.packs.insert(entry.sha256);
         }
@@ -107,7 +115,9 @@ fn gap(retainer: &Retainer<'_>, chain: &[SnapshotRow]) -> Result<Option<String>,
     let mut next = 1;
     for seq in judged.range(..=head.seq) {
         if *seq > next {
-            return Ok(Some(format!("nothing is known of slot {next}, which comes before the newest manifest")));
+            return Ok(Some(format!(
+                "nothing is known of slot {next}, which comes before the newest manifest"
+            )));
         }
         next = seq + 1;
     }

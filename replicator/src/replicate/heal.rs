@@ -33,8 +33,13 @@ enum Healed {
 /// Takes in what scrubs found. Local: it works while the source is away.
 pub(super) async fn take_in(cycle: &Cycle) -> Result<(), PullError> {
     let (folder, catalogue, source) = (cycle.folder.clone(), cycle.catalogue.clone(), cycle.source.clone());
-    let new = blocking("scrub findings", move || scrub::take_in(&folder, &catalogue, &source.cluster)).await?;
-    write_down(cycle, new.iter().map(|d| Event::new("vault-damaged", d.key.clone(), d.why.clone())).collect()).await?;
+    let new =
+        blocking("scrub findings", move || scrub::take_in(&folder, &catalogue, &source.cluster)).await?;
+    write_down(
+        cycle,
+        new.iter().map(|d| Event::new("vault-damaged", d.key.clone(), d.why.clone())).collect(),
+    )
+    .await?;
     for damaged in cycle.catalogue.damaged(cycle.cluster(), Side::Vault, MOST)? {
         let next = "nothing; the pull under way fetches it again from the source";
         cycle.find(AlarmKind::VaultDamaged, Stage::Heal, damaged.key, damaged.why, next)?;
@@ -63,7 +68,9 @@ pub(super) async fn run(cycle: &Cycle) -> Result<(), PullError> {
                 events.push(Event::new("vault-healed", damaged.key.clone(), "fetched again and verified"));
                 cycle.catalogue.end_damaged(cycle.cluster(), Side::Vault, &damaged.key)?;
             }
-            Ok(Healed::NotNeeded) => cycle.catalogue.end_damaged(cycle.cluster(), Side::Vault, &damaged.key)?,
+            Ok(Healed::NotNeeded) => {
+                cycle.catalogue.end_damaged(cycle.cluster(), Side::Vault, &damaged.key)?
+            }
             Ok(Healed::No(why)) => open.push((damaged, why)),
             Err(error) => {
                 // The way is to blame; what else is damaged may still be had.
@@ -172,7 +179,9 @@ async fn put_back<K: Kind>(cycle: &Cycle, named: &Named<K>) -> Result<Healed, Pu
             Ok(Healed::Yes)
         }
         Err(FetchError::Missing { .. }) => Ok(Healed::No("the source does not have it".to_owned())),
-        Err(FetchError::Damaged(damage)) => Ok(Healed::No(format!("the source has it damaged, too: {}", damage.seen))),
+        Err(FetchError::Damaged(damage)) => {
+            Ok(Healed::No(format!("the source has it damaged, too: {}", damage.seen)))
+        }
         Err(FetchError::Store(error)) => Err(error.into()),
         Err(FetchError::Vault(error)) => Err(error.into()),
     }
@@ -210,7 +219,9 @@ async fn manifest(cycle: &Cycle, seq: u64, sha256: Sha256, signer: VerifyKey) ->
     }
     let bytes = match cycle.fetcher.manifest(seq).await {
         Ok(bytes) if same(&bytes) => bytes,
-        Ok(_) | Err(FetchError::Damaged(_)) => return Ok(Healed::No("the source has another one".to_owned())),
+        Ok(_) | Err(FetchError::Damaged(_)) => {
+            return Ok(Healed::No("the source has another one".to_owned()));
+        }
         Err(FetchError::Missing { .. }) => return Ok(Healed::No("the source does not have it".to_owned())),
         Err(FetchError::Store(error)) => return Err(error.into()),
         Err(FetchError::Vault(error)) => return Err(error.into()),

@@ -121,7 +121,9 @@ async fn read_one(cycle: &Cycle, pack: HeldPack) -> Result<(), PullError> {
             _ => return Ok(()),
         },
         Err(FetchError::Missing { .. }) => None,
-        Err(FetchError::Damaged(damage)) => Some(format!("expected {}, found {}", damage.expected, damage.seen)),
+        Err(FetchError::Damaged(damage)) => {
+            Some(format!("expected {}, found {}", damage.expected, damage.seen))
+        }
         Err(FetchError::Store(error)) => return Err(error.into()),
         Err(FetchError::Vault(error)) => return Err(error.into()),
     };

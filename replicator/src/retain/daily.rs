@@ -64,7 +64,11 @@ async fn in_primary(source: &SourceConfig, retainer: &Retainer<'_>, clock: &Arc<
     match roles.primary(retainer).run(clock.now()).await {
         Ok(pass) => {
             for why in &pass.stopped {
-                tracing::warn!(cluster, why, "Nothing is deleted in the primary; see `lifeboat-replicator retain --dry-run`");
+                tracing::warn!(
+                    cluster,
+                    why,
+                    "Nothing is deleted in the primary; see `lifeboat-replicator retain --dry-run`"
+                );
             }
             let (forgotten, healed) = (pass.forgotten.len(), pass.healed.healed.len());
             let (deleted, bytes) = (pass.deleted, pass.deleted_bytes);

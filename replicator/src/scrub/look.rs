@@ -56,7 +56,12 @@ pub struct Way<'a> {
 }
 
 impl World {
-    pub fn new(folder: Folder, cluster: &ClusterName, owner: &VerifyKey, catalogue: &Catalogue) -> Result<Self, PullError> {
+    pub fn new(
+        folder: Folder,
+        cluster: &ClusterName,
+        owner: &VerifyKey,
+        catalogue: &Catalogue,
+    ) -> Result<Self, PullError> {
         let rows = catalogue.snapshots(cluster.as_str())?;
         let placed = rows.into_iter().filter(|r| r.state != State::Pending);
         let charters = charters::trusted(&folder, owner, cluster)?;
@@ -142,14 +147,22 @@ impl World {
         let judged = if let Some(seq) = layout::parse_manifest(key) {
             let Some((sha256, signer)) = self.manifest(seq) else { return Ok(Seen::Sound) };
             let Some(bytes) = read(limits::MANIFEST_MAX)? else { return Ok(Seen::Gone) };
-            let signed = UnverifiedManifest::parse(&bytes).and_then(|m| m.verify(&[signer], &self.cluster, seq));
+            let signed =
+                UnverifiedManifest::parse(&bytes).and_then(|m| m.verify(&[signer], &self.cluster, seq));
             signed.map_err(|e| e.to_string()).and_then(|m| {
-                if m.sha256 == sha256 { Ok(()) } else { Err(format!("expected payload {sha256}, found {}", m.sha256)) }
+                if m.sha256 == sha256 {
+                    Ok(())
+                } else {
+                    Err(format!("expected payload {sha256}, found {}", m.sha256))
+                }
             })
         } else if let Some(seq) = layout::parse_receipt(key) {
             let Some(bytes) = read(limits::RECEIPT_MAX)? else { return Ok(Seen::Gone) };
-            let found = keys.iter().any(|k| Receipt::verify(&bytes, k, &self.cluster).is_ok_and(|r| r.seq == seq));
-            found.then_some(()).ok_or_else(|| "no receipt key of the charters signed it as it stands".to_owned())
+            let found =
+                keys.iter().any(|k| Receipt::verify(&bytes, k, &self.cluster).is_ok_and(|r| r.seq == seq));
+            found
+                .then_some(())
+                .ok_or_else(|| "no receipt key of the charters signed it as it stands".to_owned())
         } else if let Some(seq) = layout::parse_tombstone(key) {
             let Some(bytes) = read(limits::RECEIPT_MAX)? else { return Ok(Seen::Gone) };
             Tombstone::verify(&bytes, keys, &self.cluster, seq).map(drop).map_err(|e| e.to_string())

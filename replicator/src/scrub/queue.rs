@@ -25,7 +25,12 @@ fn name(cluster: &ClusterName) -> String {
 }
 
 /// Adds one, durably, before anything is done about it.
-pub(super) fn add(folder: &Folder, cluster: &ClusterName, found: &Found, _lock: &ExclusiveLock) -> Result<(), VaultError> {
+pub(super) fn add(
+    folder: &Folder,
+    cluster: &ClusterName,
+    found: &Found,
+    _lock: &ExclusiveLock,
+) -> Result<(), VaultError> {
     let line = serde_json::to_string(found).expect("texts and a time always serialize");
     // After an end of line: the one before may have been cut short.
     folder.vault().append_own(&name(cluster), format!("\n{line}").as_bytes(), MAX)
@@ -33,7 +38,11 @@ pub(super) fn add(folder: &Folder, cluster: &ClusterName, found: &Found, _lock: 
 
 /// Brings into the catalogue what scrubs found since the last pull. Gives what is new. Whoever calls it is the
 /// catalogue's writer.
-pub fn take_in(folder: &Folder, catalogue: &Catalogue, cluster: &ClusterName) -> Result<Vec<Damaged>, PullError> {
+pub fn take_in(
+    folder: &Folder,
+    catalogue: &Catalogue,
+    cluster: &ClusterName,
+) -> Result<Vec<Damaged>, PullError> {
     let vault = folder.vault();
     if vault.read_own(&name(cluster), MAX)?.is_none() {
         return Ok(Vec::new());

@@ -168,12 +168,8 @@ mod tests {
     fn the_oldest_come_first_and_each_once() {
         let dir = tempfile::tempdir().unwrap();
         let record = Record::open(&dir.path().join(FILE)).unwrap();
-        let one = |key: &str, verified| Due {
-            cluster: "prod".to_owned(),
-            key: key.to_owned(),
-            size: 5,
-            verified,
-        };
+        let one =
+            |key: &str, verified| Due { cluster: "prod".to_owned(), key: key.to_owned(), size: 5, verified };
         record.put(&[one("b", 7), one("a", 7), one("c", 3), one("d", 90)]).unwrap();
         let first = record.due(None, 50, 2).unwrap();
         assert_eq!(first, [one("c", 3), one("a", 7)]);

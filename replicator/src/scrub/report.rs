@@ -64,7 +64,12 @@ impl Report {
             // Writing to a String cannot fail.
             let _ = writeln!(out, "{}: read {} files, {}", c.name, c.objects, size(c.bytes));
             for found in &c.damaged {
-                let _ = writeln!(out, "  DAMAGED {}: {}; the next pull fetches it again", plain(&found.key), found.why);
+                let _ = writeln!(
+                    out,
+                    "  DAMAGED {}: {}; the next pull fetches it again",
+                    plain(&found.key),
+                    found.why
+                );
             }
             if c.failed > 0 {
                 let _ = writeln!(out, "  {} files could not be looked at; see the log", c.failed);

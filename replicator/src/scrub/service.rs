@@ -48,7 +48,9 @@ pub fn forever(path: &Path, clock: &Arc<dyn Clock>, pace: &Arc<Pace>, activity: 
         match round(path, clock, pace, activity) {
             Ok(report) => say(&report),
             // Before the first pull there is nothing to read.
-            Err(RoundError::Setup(SetupError::Catalogue(crate::catalog::CatalogError::Absent { .. }))) => {}
+            Err(RoundError::Setup(SetupError::Catalogue(crate::catalog::CatalogError::Absent {
+                ..
+            }))) => {}
             Err(error) => tracing::error!(%error, "The scrub failed; the next one goes on from here"),
         }
         if let Some(activity) = activity {
@@ -85,12 +87,22 @@ fn say(report: &Report) {
     for c in &report.clusters {
         let (cluster, read, damaged) = (&c.name, size(c.bytes), c.damaged.len());
         if damaged > 0 {
-            tracing::warn!(cluster, objects = c.objects, read, damaged, "Scrub: the next pull heals what can be healed");
+            tracing::warn!(
+                cluster,
+                objects = c.objects,
+                read,
+                damaged,
+                "Scrub: the next pull heals what can be healed"
+            );
         } else if c.objects > 0 {
             tracing::info!(cluster, objects = c.objects, read, "Scrub: all sound");
         }
         if c.standing.overdue > 0 {
-            tracing::warn!(cluster, overdue = c.standing.overdue, "Scrub: behind its period; raise scrub.rate");
+            tracing::warn!(
+                cluster,
+                overdue = c.standing.overdue,
+                "Scrub: behind its period; raise scrub.rate"
+            );
         }
     }
 }

@@ -58,7 +58,8 @@ fn ends(byte: u8) -> Sha256 {
 }
 
 fn is_known(key: &str) -> bool {
-    let signed = [layout::parse_manifest, layout::parse_receipt, layout::parse_tombstone, layout::parse_audit];
+    let signed =
+        [layout::parse_manifest, layout::parse_receipt, layout::parse_tombstone, layout::parse_audit];
     hash_of(key).is_some() || signed.iter().any(|parse| parse(key).is_some())
 }
 

@@ -108,7 +108,8 @@ impl Folder {
                 Err(error) => return Err(self.vault.fail("set aside", &from, error)),
             }
         }
-        let error = std::io::Error::other(format!("{ASIDE_MAX} damaged copies of it lie in damaged/ already"));
+        let error =
+            std::io::Error::other(format!("{ASIDE_MAX} damaged copies of it lie in damaged/ already"));
         Err(self.vault.fail("set aside", &from, error))
     }
 

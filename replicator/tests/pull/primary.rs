@@ -102,7 +102,11 @@ async fn what_is_old_is_forgotten_by_a_marker_and_collected_in_a_second_pass() {
         lifeboat_replicator::primary::agree(r, Agreement::Clock).unwrap();
     });
     let dry = pass_with(&vaulted, &primary, ALL, true);
-    assert!(dry.decisions.iter().take(3).all(|(_, d, done)| d.keep.is_none() && !done), "{:?}", dry.decisions);
+    assert!(
+        dry.decisions.iter().take(3).all(|(_, d, done)| d.keep.is_none() && !done),
+        "{:?}",
+        dry.decisions
+    );
     assert_eq!(count(&primary.store, layout::FORGOTTEN), 0, "a dry run changes nothing");
 
     let first = pass(&vaulted, &primary);
@@ -115,11 +119,14 @@ async fn what_is_old_is_forgotten_by_a_marker_and_collected_in_a_second_pass() {
         deleted += pass(&vaulted, &primary).deleted;
     }
     // Packs and lists of those whose marker is older than two days.
-    let gone: Vec<u64> = (1..=5).filter(|seq| primary.store.bytes(&last_pack_key(&vaulted, *seq)).is_none()).collect();
+    let gone: Vec<u64> =
+        (1..=5).filter(|seq| primary.store.bytes(&last_pack_key(&vaulted, *seq)).is_none()).collect();
     assert!(deleted >= 4 && !gone.is_empty(), "{deleted} {gone:?}");
     assert_eq!(count(&primary.store, layout::MANIFESTS), 15, "no manifest is ever deleted");
     for seq in gone {
-        assert!(primary.store.keys().iter().any(|k| layout::parse_forgotten(k).is_some_and(|(s, _)| s == seq)));
+        assert!(
+            primary.store.keys().iter().any(|k| layout::parse_forgotten(k).is_some_and(|(s, _)| s == seq))
+        );
         assert!(vaulted.held(&primary).contains(&seq), "the vault has it");
     }
     assert!(primary.store.bytes(&last_pack(&primary, 14)).is_some());
@@ -128,8 +135,10 @@ async fn what_is_old_is_forgotten_by_a_marker_and_collected_in_a_second_pass() {
 /// By the vault's list: the primary's may be gone.
 fn last_pack_key(vaulted: &Vaulted, seq: u64) -> String {
     let read = |key: &str| std::fs::read(vaulted.dir.path().join("prod").join(key)).unwrap();
-    let manifest = lifeboat_format::manifest::UnverifiedManifest::parse(&read(&layout::manifest(seq))).unwrap();
-    let list = lifeboat_format::pack_list::PackList::parse(&read(&layout::list(&manifest.claims().packs[0].list)));
+    let manifest =
+        lifeboat_format::manifest::UnverifiedManifest::parse(&read(&layout::manifest(seq))).unwrap();
+    let list =
+        lifeboat_format::pack_list::PackList::parse(&read(&layout::list(&manifest.claims().packs[0].list)));
     layout::pack(&list.unwrap().packs.last().unwrap().sha256)
 }
 

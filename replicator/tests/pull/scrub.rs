@@ -88,7 +88,11 @@ async fn a_flipped_byte_in_each_kind_of_file_is_found_and_healed() {
         assert_eq!(vaulted.held(&primary), [1, 2, 3], "{key}");
         assert_eq!(damaged(&scrub(&vaulted, &primary, true)), [] as [&str; 0], "{key}");
     }
-    assert_eq!(std::fs::read_dir(path(&vaulted, layout::DAMAGED)).unwrap().count(), 5, "each bad copy is kept");
+    assert_eq!(
+        std::fs::read_dir(path(&vaulted, layout::DAMAGED)).unwrap().count(),
+        5,
+        "each bad copy is kept"
+    );
     let key = SigningKey::from_pem(&primary.receipt_pem).unwrap().verify_key();
     let folder = vaulted.replicator.vault.folder(&primary.cluster);
     let checked = audit::check(&folder, &primary.cluster, &[key]).unwrap();
@@ -171,7 +175,11 @@ async fn a_round_reads_what_is_due_and_what_was_verified_longest_ago_first() {
     assert_eq!(standing.oldest.unwrap().as_second(), primary.clock.now().as_second());
     assert_eq!(scrub(&vaulted, &primary, false).clusters[0].objects, 0);
     primary.pass(SignedDuration::from_hours(24 * 26));
-    assert_eq!(scrub(&vaulted, &primary, false).clusters[0].objects, all, "due again before the 30 days are over");
+    assert_eq!(
+        scrub(&vaulted, &primary, false).clusters[0].objects,
+        all,
+        "due again before the 30 days are over"
+    );
 }
 
 #[tokio::test]
@@ -193,4 +201,55 @@ async fn what_retention_deleted_is_not_missed() {
     std::fs::remove_file(path(&vaulted, &pack)).unwrap();
     std::fs::write(vaulted.dir.path().join(".lifeboat/collected-prod.txt"), format!("\n{sha256}")).unwrap();
     assert_eq!(damaged(&scrub(&vaulted, &primary, true)), [] as [&str; 0]);
+}
+
+/// Run by hand: `cargo test -p lifeboat-replicator --test pull scrub::figures -- --ignored --nocapture`.
+#[tokio::test]
+#[ignore = "a measurement, not a test"]
+async fn figures() {
+    use lifeboat_format::id::{Handle, Sha256};
+    use lifeboat_format::pack_list::PackEntry;
+    use std::time::Instant;
+    let mut primary = Primary::new("prod");
+    let entries = (0..48_u8).map(|i| {
+        let seed = u64::from(i) + 7;
+        let bytes: Vec<u8> =
+            (0..16_u64 << 17).flat_map(|n| (n.wrapping_mul(seed) ^ (n << 31)).to_le_bytes()).collect();
+        let sha256 = Sha256::of(&bytes);
+        primary.store.put(&layout::pack(&sha256), bytes);
+        PackEntry { sha256, size: 16 << 20, handle: Handle([i; 16]) }
+    });
+    let entries = entries.collect();
+    let set = primary.put_list(entries);
+    let manifest = primary.manifest(vec![set]);
+    primary.commit(&manifest);
+    let vaulted = Vaulted::new(&primary);
+    vaulted.clean_pull(&primary).await;
+    for round in 0..3 {
+        // Both from the page cache.
+        let warm = || {
+            let find =
+                format!("find {} -type f -exec cat {{}} + > /dev/null", path(&vaulted, "packs").display());
+            std::process::Command::new("sh").args(["-c", &find]).status().unwrap();
+        };
+        warm();
+        let began = Instant::now();
+        let openssl = format!(
+            "find {} -type f -print0 | xargs -0 -P $(nproc) -n 24 openssl dgst -sha256 > /dev/null",
+            path(&vaulted, "packs").display()
+        );
+        std::process::Command::new("sh").args(["-c", &openssl]).status().unwrap();
+        let theirs = began.elapsed();
+        warm();
+        let mut scrubber = scrubber(&vaulted, &primary);
+        scrubber.threads = None;
+        let began = Instant::now();
+        let report = scrubber.run(true, |_| Progress::quiet()).unwrap();
+        let ours = began.elapsed();
+        let ratio = theirs.as_secs_f64() / ours.as_secs_f64();
+        println!(
+            "round {round}: scrub {ours:?} of {} bytes, openssl {theirs:?}, ratio {ratio:.2}",
+            report.clusters[0].bytes
+        );
+    }
 }

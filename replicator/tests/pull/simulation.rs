@@ -17,6 +17,7 @@ use lifeboat_common::clock::Clock as _;
 use lifeboat_common::config::RetentionConfig;
 use lifeboat_common::progress::Progress;
 use lifeboat_common::store::faulty::{Faults, FaultyStore};
+use lifeboat_replicator::retain::RetainError;
 use std::sync::Arc;
 use writer::Writer;
 
@@ -115,7 +116,12 @@ impl World {
 
     fn retain(&mut self) {
         let now = self.primary.clock.now();
-        let pass = self.vaulted.retaining_with(&self.primary, &policy(), |r| r.run(now).unwrap());
+        let pass = match self.vaulted.retaining_with(&self.primary, &policy(), |r| r.run(now)) {
+            Ok(pass) => pass,
+            // The only charter has rotted, and no scrub came by yet.
+            Err(RetainError::NoCharter { .. }) => return,
+            Err(error) => panic!("{}: {error}", self.dice.place()),
+        };
         self.tally.forgotten_vault += pass.forgotten.len() as u64;
         let crash = self.dice.says(20).then(|| self.dice.below(30));
         self.tally.crashes += u64::from(crash.is_some());
@@ -125,7 +131,9 @@ impl World {
             None => faulty,
         };
         let store = FaultyStore::new(Arc::new(self.primary.store.clone()), seed);
-        let Ok(pass) = pass_through(&self.vaulted, &self.primary, ALL, Arc::new(through(store))) else { return };
+        let Ok(pass) = pass_through(&self.vaulted, &self.primary, ALL, Arc::new(through(store))) else {
+            return;
+        };
         self.tally.healed_primary += pass.healed.healed.len() as u64;
         self.tally.forgotten_primary += pass.forgotten.len() as u64;
         self.tally.deleted_primary += pass.deleted;

@@ -9,11 +9,14 @@ use aws_sdk_s3::operation::list_object_versions::ListObjectVersionsOutput;
 /// More versions of one key than this are somebody's attack on us.
 const VERSIONS_MAX: usize = 10_000;
 
+/// Whether it is the one that a GET gives, for times are whole seconds; and what it is.
+type Found = (bool, Version);
+
 impl Inner {
     /// Newest first.
     pub(super) async fn versions(&self, key: &str) -> Result<Vec<Version>> {
         let full = self.full(key);
-        let (mut versions, mut after): (Vec<Version>, Option<(String, String)>) = (Vec::new(), None);
+        let (mut versions, mut after): (Vec<Found>, Option<(String, String)>) = (Vec::new(), None);
         loop {
             let (key_marker, version_marker) = after.clone().unzip();
             let call = self.client.list_object_versions().bucket(&self.bucket).prefix(&full);
@@ -33,8 +36,8 @@ impl Inner {
             }
             after = next;
         }
-        versions.sort_by_key(|v| std::cmp::Reverse(v.modified));
-        Ok(versions)
+        versions.sort_by_key(|(latest, v)| std::cmp::Reverse((*latest, v.modified)));
+        Ok(versions.into_iter().map(|(_, v)| v).collect())
     }
 
     /// Adds what a page says of `key`; true when it went on to other keys.
@@ -43,7 +46,7 @@ impl Inner {
         key: &str,
         full: &str,
         page: &ListObjectVersionsOutput,
-        versions: &mut Vec<Version>,
+        versions: &mut Vec<Found>,
     ) -> Result<bool> {
         let mut others = false;
         for v in page.versions() {
@@ -55,7 +58,8 @@ impl Inner {
             let (Some(size), Some(modified)) = (size, v.last_modified().and_then(when)) else {
                 return Err(self.lies_of(key, "the server sent a version without size or time"));
             };
-            versions.push(Version { id: named(v.version_id()), size, modified, delete_marker: false });
+            let version = Version { id: named(v.version_id()), size, modified, delete_marker: false };
+            versions.push((v.is_latest() == Some(true), version));
         }
         for m in page.delete_markers() {
             if m.key() != Some(full) {
@@ -65,7 +69,8 @@ impl Inner {
             let Some(modified) = m.last_modified().and_then(when) else {
                 return Err(self.lies_of(key, "the server sent a delete marker without a time"));
             };
-            versions.push(Version { id: named(m.version_id()), size: 0, modified, delete_marker: true });
+            let version = Version { id: named(m.version_id()), size: 0, modified, delete_marker: true };
+            versions.push((m.is_latest() == Some(true), version));
         }
         Ok(others)
     }

@@ -27,7 +27,14 @@ impl World {
 
     pub(super) fn misfortune(&mut self) {
         if self.dice.says(35) {
-            let kinds = [layout::PACKS, layout::PACKS, layout::LISTS, layout::MANIFESTS, layout::CHARTER, layout::EPOCHS];
+            let kinds = [
+                layout::PACKS,
+                layout::PACKS,
+                layout::LISTS,
+                layout::MANIFESTS,
+                layout::CHARTER,
+                layout::EPOCHS,
+            ];
             let prefix = *self.dice.pick(&kinds).unwrap();
             let keys = self.twice(prefix);
             if let Some(key) = self.dice.pick(&keys).cloned() {

@@ -24,7 +24,11 @@ impl World {
         let mut keys = BTreeSet::new();
         for set in sets {
             let key = layout::list(&set.list);
-            let bytes = self.primary.store.bytes(&key).unwrap_or_else(|| panic!("{}: {key} is gone", self.dice.place()));
+            let bytes = self
+                .primary
+                .store
+                .bytes(&key)
+                .unwrap_or_else(|| panic!("{}: {key} is gone", self.dice.place()));
             let list = PackList::parse(&bytes).unwrap();
             keys.extend(set.bitmap.iter().map(|i| layout::pack(&list.packs[i].sha256)));
         }
@@ -47,7 +51,9 @@ impl World {
 
     /// No manifest that is kept there lacks a pack but by somebody's hand, nor do the newest three lack what may be reused.
     fn look_at_primary(&self, manifests: &[(Manifest, Sha256)]) {
-        let ours = lifeboat_replicator::primary::forgotten(&self.vaulted.replicator.vault, &self.primary.cluster).unwrap();
+        let ours =
+            lifeboat_replicator::primary::forgotten(&self.vaulted.replicator.vault, &self.primary.cluster)
+                .unwrap();
         for (i, (m, sha256)) in manifests.iter().enumerate() {
             let in_window = manifests.len() - i <= 3;
             let marked = self.primary.store.bytes(&layout::forgotten(m.seq, sha256)).is_some();
@@ -56,7 +62,12 @@ impl World {
                 let carried = carried.filter(|_| in_window);
                 for key in self.keys(m.packs.iter().cloned().chain(carried)) {
                     let there = self.is_sound(&key) || self.spoiled.contains(&key);
-                    assert!(there, "{}: {key} of manifest {} is gone from the primary", self.dice.place(), m.seq);
+                    assert!(
+                        there,
+                        "{}: {key} of manifest {} is gone from the primary",
+                        self.dice.place(),
+                        m.seq
+                    );
                 }
             }
         }
@@ -77,13 +88,19 @@ impl World {
                 let key = layout::list(&set.list);
                 let sound = |b: &[u8]| Sha256::of(b) == set.list;
                 let vault = std::fs::read(folder.join(&key)).ok().filter(|b| sound(b));
-                let list = vault.or_else(|| self.primary.store.bytes(&key).map(|b| b.to_vec()).filter(|b| sound(b)));
-                let list = PackList::parse(&list.unwrap_or_else(|| panic!("{} lacks {key}", place()))).unwrap();
+                let list =
+                    vault.or_else(|| self.primary.store.bytes(&key).map(|b| b.to_vec()).filter(|b| sound(b)));
+                let list =
+                    PackList::parse(&list.unwrap_or_else(|| panic!("{} lacks {key}", place()))).unwrap();
                 for i in set.bitmap.iter() {
                     let sha256 = list.packs[i].sha256;
                     let key = layout::pack(&sha256);
                     let in_vault = std::fs::read(folder.join(&key)).is_ok_and(|b| Sha256::of(&b) == sha256);
-                    assert!(in_vault || self.is_sound(&key) || (pending && self.spoiled.contains(&key)), "{} lacks {key}", place());
+                    assert!(
+                        in_vault || self.is_sound(&key) || (pending && self.spoiled.contains(&key)),
+                        "{} lacks {key}",
+                        place()
+                    );
                 }
             }
         }

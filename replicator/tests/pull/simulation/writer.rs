@@ -116,7 +116,8 @@ fn sets(primary: &Primary, names: &Names) -> Vec<PackSet> {
         by_list.entry(*list).or_default().push(*index);
     }
     let sets = by_list.into_iter().map(|(list, indices)| {
-        let bytes = primary.store.bytes(&layout::list(&list)).expect("a list in the window is in the primary");
+        let bytes =
+            primary.store.bytes(&layout::list(&list)).expect("a list in the window is in the primary");
         let mut bitmap = Bitmap::new(PackList::parse(&bytes).unwrap().packs.len());
         indices.into_iter().for_each(|i| bitmap.insert(i));
         PackSet { list, bitmap }
