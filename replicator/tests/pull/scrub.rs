@@ -80,7 +80,7 @@ async fn a_flipped_byte_in_each_kind_of_file_is_found_and_healed() {
     for key in kinds {
         flip(&vaulted, &key);
         let report = scrub(&vaulted, &primary, true);
-        assert_eq!(damaged(&report), [key.clone()]);
+        assert_eq!(damaged(&report), [&*key]);
         assert!(report.clusters[0].damaged[0].why.len() > 10);
         // A manifest keeps its place until the right one is here; all else is out of the way.
         assert_eq!(path(&vaulted, &key).exists(), layout::parse_manifest(&key).is_some(), "{key}");
@@ -107,7 +107,7 @@ async fn what_the_vault_alone_has_is_an_alarm_until_it_is_right_again() {
     for key in [layout::receipt(2), layout::audit(1)] {
         let right = std::fs::read(path(&vaulted, &key)).unwrap();
         flip(&vaulted, &key);
-        assert_eq!(damaged(&scrub(&vaulted, &primary, true)), [key.clone()]);
+        assert_eq!(damaged(&scrub(&vaulted, &primary, true)), [&*key]);
         let outcome = vaulted.pull(&primary).await;
         assert_eq!(alarms(&outcome), [(AlarmKind::VaultDamaged, key.clone())]);
         let alarm = &outcome.alarms[0];
