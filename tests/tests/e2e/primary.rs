@@ -153,8 +153,9 @@ impl Site {
     fn age(&self, key: &str, days: u64) {
         let path = self.server.data_folder().join("box/backups/prod").join(key);
         let file = std::fs::File::options().write(true).open(&path).unwrap();
-        let past = std::time::Duration::from_secs(days * 86_400);
-        file.set_modified(std::time::SystemTime::now() - past).unwrap();
+        let past =
+            file.metadata().unwrap().modified().unwrap() - std::time::Duration::from_secs(days * 86_400);
+        file.set_modified(past).unwrap();
     }
 
     fn may_put(&self, user: &str, key: &str) -> bool {
