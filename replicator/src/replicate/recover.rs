@@ -49,12 +49,7 @@ pub(super) async fn run(cycle: &Cycle) -> Result<(), PullError> {
 }
 
 /// Manifests whose file is gone: what is known of them is kept, so that the source can give them back.
-fn note_lost(
-    folder: &Folder,
-    catalogue: &Catalogue,
-    cluster: &str,
-    now: Timestamp,
-) -> Result<(), PullError> {
+fn note_lost(folder: &Folder, catalogue: &Catalogue, cluster: &str, now: Timestamp) -> Result<(), PullError> {
     let placed = manifests(folder)?;
     let rows = catalogue.snapshots(cluster)?.into_iter();
     for row in rows.filter(|r| r.state != State::Pending && !placed.contains(&r.seq)) {
