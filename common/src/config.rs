@@ -59,8 +59,23 @@ pub struct ReplicatorConfig {
     /// Transfers at a time.
     #[serde(default = "default_transfers")]
     pub transfers: usize,
+    /// How much of the vault's disk stays free, such as `10%` or `20GiB`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_free: Option<String>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub scrub: ScrubConfig,
     #[serde(rename = "source", default)]
     pub sources: Vec<SourceConfig>,
+}
+
+/// How what lies in the vault is read again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScrubConfig {
+    /// Bytes per second at most, such as `20MiB`; `0` for as fast as it goes.
+    pub rate: Option<String>,
+    /// Days in which everything is read once.
+    pub period_days: Option<u32>,
 }
 
 /// One cluster that is pulled.
@@ -77,6 +92,38 @@ pub struct SourceConfig {
     /// Where the vault keeps otherwise than the charter says.
     #[serde(default, skip_serializing_if = "is_default")]
     pub retention: RetentionConfig,
+    /// May create `forgotten/` and `lost/` in the primary. Without it nothing is forgotten there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marker: Option<RoleConfig>,
+    /// May delete packs, pack lists and send logs in the primary. Without it nothing is deleted there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retain: Option<RetainConfig>,
+    /// May put back in the primary what was damaged or lost there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heal: Option<RoleConfig>,
+    /// Bytes per second that a pull reads of the primary's packs again, in turn, such as `256KiB`; `0` for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reread_rate: Option<String>,
+}
+
+/// Who asks the primary for more than a pull does; all else is as in `s3`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoleConfig {
+    /// In the format of `~/.aws/credentials`, profile `default`.
+    pub credentials_file: Option<PathBuf>,
+}
+
+/// [`RoleConfig`], and how much goes in one pass.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetainConfig {
+    /// In the format of `~/.aws/credentials`, profile `default`.
+    pub credentials_file: Option<PathBuf>,
+    /// Objects that one pass deletes at most.
+    pub max_objects: Option<usize>,
+    /// The same as a part of all packs, in percent.
+    pub max_percent: Option<usize>,
 }
 
 /// Overrides of the charter's retention in the vault, and what only this host decides. What is absent is the charter's,
@@ -108,8 +155,8 @@ pub struct RetentionConfig {
     pub time_zone: Option<String>,
 }
 
-fn is_default(retention: &RetentionConfig) -> bool {
-    *retention == RetentionConfig::default()
+fn is_default<T: Default + PartialEq>(table: &T) -> bool {
+    *table == T::default()
 }
 
 fn default_poll_seconds() -> u64 {
@@ -167,6 +214,12 @@ impl Relocate for ReplicatorConfig {
         for source in &mut self.sources {
             source.receipt_key = folder.join(&source.receipt_key);
             source.s3 = std::mem::take(&mut source.s3).relative_to(folder);
+            let roles = [&mut source.marker, &mut source.heal].into_iter().flatten();
+            let files = roles.map(|r| &mut r.credentials_file);
+            let files = files.chain(source.retain.as_mut().map(|r| &mut r.credentials_file));
+            for file in files.flatten() {
+                *file = folder.join(&*file);
+            }
         }
         self
     }

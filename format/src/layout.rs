@@ -17,6 +17,7 @@ pub const TOMBSTONES: &str = "tombstones/";
 pub const REJECTED: &str = "rejected/";
 pub const AUDIT: &str = "audit/";
 pub const PENDING: &str = "pending/";
+pub const DAMAGED: &str = "damaged/";
 
 #[must_use]
 pub fn charter(n: u64, sha256: &Sha256) -> String {

@@ -23,7 +23,7 @@ use std::fmt;
 pub use bucket::{Times, bucket_times};
 pub use decide::decide;
 pub use primary::{OnPrimary, PrimaryDecision, PrimaryReason, VaultHas, decide_primary};
-pub use restrain::{Caps, Restraint, Situation, restrain, weaker};
+pub use restrain::{Caps, Restraint, Situation, against, restrain, weaker};
 
 /// What decides how long a vault keeps.
 #[derive(Debug, Clone)]

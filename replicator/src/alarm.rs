@@ -53,6 +53,8 @@ pub enum AlarmKind {
     PrimaryRewritten,
     /// A replicated pack is no longer in the source, or has another size there.
     PrimaryLost,
+    /// A replicated pack has other bytes in the source.
+    PrimaryDamaged,
     /// The vault holds no whole snapshot of the charter's scope that is as young as the charter asks for.
     RpoMissed,
     /// No manifest of any kind came within the RPO.
@@ -62,7 +64,7 @@ pub enum AlarmKind {
 }
 
 impl AlarmKind {
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Unreachable,
         Self::Denied,
         Self::VaultFull,
@@ -86,6 +88,7 @@ impl AlarmKind {
         Self::PrimaryEmptied,
         Self::PrimaryRewritten,
         Self::PrimaryLost,
+        Self::PrimaryDamaged,
         Self::RpoMissed,
         Self::AgentStopped,
         Self::NotCovered,
@@ -118,6 +121,7 @@ impl AlarmKind {
             Self::PrimaryEmptied => "primary-emptied",
             Self::PrimaryRewritten => "primary-rewritten",
             Self::PrimaryLost => "primary-lost",
+            Self::PrimaryDamaged => "primary-damaged",
             Self::RpoMissed => "rpo-missed",
             Self::AgentStopped => "agent-stopped",
             Self::NotCovered => "not-covered",
@@ -163,11 +167,24 @@ pub enum Stage {
     Age,
     /// The vault's own files; looked at when the catalogue is rebuilt.
     Vault,
+    /// What a scrub found in the vault and is not healed yet.
+    Heal,
+    /// Packs of the primary, read again in turn.
+    Reread,
 }
 
 impl Stage {
-    pub const ALL: [Self; 7] =
-        [Self::Reach, Self::Charters, Self::Manifests, Self::Snapshots, Self::Sweep, Self::Age, Self::Vault];
+    pub const ALL: [Self; 9] = [
+        Self::Reach,
+        Self::Charters,
+        Self::Manifests,
+        Self::Snapshots,
+        Self::Sweep,
+        Self::Age,
+        Self::Vault,
+        Self::Heal,
+        Self::Reread,
+    ];
 
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -179,6 +196,8 @@ impl Stage {
             Self::Sweep => "sweep",
             Self::Age => "age",
             Self::Vault => "vault",
+            Self::Heal => "heal",
+            Self::Reread => "reread",
         }
     }
 }

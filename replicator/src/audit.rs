@@ -59,7 +59,11 @@ fn append_one(
 ) -> Result<End, VaultError> {
     loop {
         let last = folder.audit_records()?.last().copied().unwrap_or(0);
-        let prev = payload_hash(folder, last)?;
+        // As it was written, though its file may have rotted since.
+        let prev = match known(folder, cluster)?.filter(|end| end.n == last) {
+            Some(end) => Some(end.sha256),
+            None => payload_hash(folder, last)?,
+        };
         let record = Record {
             schema: SCHEMA.to_owned(),
             cluster: cluster.clone(),
@@ -76,6 +80,12 @@ fn append_one(
     }
 }
 
+/// The end of the log as it is remembered beside the catalogue, where that can be read.
+fn known(folder: &Folder, cluster: &ClusterName) -> Result<Option<End>, VaultError> {
+    let bytes = folder.vault().read_own(&memory(cluster), MEMORY_MAX)?;
+    Ok(bytes.and_then(|b| serde_json::from_slice(&b).ok()))
+}
+
 /// Of record `n`, whoever signed it: a log that was damaged goes on, and says so by its hashes.
 fn payload_hash(folder: &Folder, n: u64) -> Result<Option<Sha256>, VaultError> {
     let Some((bytes, _)) = folder.read(&layout::audit(n), limits::AUDIT_MAX)? else { return Ok(None) };
@@ -86,6 +96,11 @@ fn payload_hash(folder: &Folder, n: u64) -> Result<Option<Sha256>, VaultError> {
         &bytes,
     );
     Ok(Some(payload.map_or_else(|_| Sha256::of(&bytes), |e| Sha256::of(e.payload()))))
+}
+
+/// Whether record `n` is one that a key of `keys` signed; why not, in words.
+pub fn verify_one(bytes: &[u8], keys: &[VerifyKey], cluster: &ClusterName, n: u64) -> Result<(), String> {
+    Record::verify(bytes, keys, cluster, n).map(drop).map_err(|e| e.to_string())
 }
 
 /// What a look at the whole log found.

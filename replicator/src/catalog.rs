@@ -3,6 +3,7 @@
 //! Owns the tables. Knows no store and judges nothing.
 
 mod alarms;
+mod damaged;
 mod rows;
 mod slots;
 
@@ -11,11 +12,12 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub use damaged::{Damaged, Side};
 pub use rows::{CharterRow, HeldPack, SnapshotRow, State, Totals};
 pub use slots::Slot;
 
 /// Raised whenever the tables change; an older catalogue is brought up to date, a newer one refused.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 const SNAPSHOTS: &str = "
 CREATE TABLE snapshots (
@@ -31,6 +33,13 @@ const RESOLVED: &str = "
 CREATE TABLE resolved (
   cluster TEXT NOT NULL, kind TEXT NOT NULL, what TEXT NOT NULL, why TEXT NOT NULL, at TEXT NOT NULL, note TEXT NOT NULL,
   PRIMARY KEY (cluster, kind, what)) STRICT;
+";
+
+/// What was found to have other bytes than it must, or to be gone, and is not healed yet.
+const DAMAGED: &str = "
+CREATE TABLE damaged (
+  cluster TEXT NOT NULL, side TEXT NOT NULL, key TEXT NOT NULL, why TEXT NOT NULL, since TEXT NOT NULL, size INTEGER,
+  sha256 TEXT, signer TEXT, looked INTEGER NOT NULL, PRIMARY KEY (cluster, side, key)) STRICT;
 ";
 
 const SCHEMA: &str = "
@@ -100,6 +109,8 @@ pub enum Cursor {
     Receipt,
     /// The last pack of the sweep's last page.
     Sweep,
+    /// The last pack that was read again, and when.
+    Reread,
     /// When a pull last went through.
     Pulled,
     /// By which program and charter the manifests were judged.
@@ -111,6 +122,7 @@ impl Cursor {
         match self {
             Self::Receipt => "receipt",
             Self::Sweep => "sweep",
+            Self::Reread => "reread",
             Self::Pulled => "pulled",
             Self::JudgedBy => "judged-by",
         }
@@ -130,9 +142,10 @@ impl Catalogue {
         let found = version(&connection).map_err(fail("read"))?;
         let change = match found {
             VERSION => String::new(),
-            0 => format!("{SCHEMA} {SNAPSHOTS} {RESOLVED}"),
+            0 => format!("{SCHEMA} {SNAPSHOTS} {RESOLVED} {DAMAGED}"),
             // Filled anew from the vault's files by the next pull; alarms, charters and cursors stay.
-            1 => format!("DROP TABLE snapshots; DELETE FROM packs; {SNAPSHOTS} {RESOLVED}"),
+            1 => format!("DROP TABLE snapshots; DELETE FROM packs; {SNAPSHOTS} {RESOLVED} {DAMAGED}"),
+            2 => DAMAGED.to_owned(),
             _ => return Err(CatalogError::Version { path: path.to_owned(), found }),
         };
         if !change.is_empty() {

@@ -4,10 +4,13 @@
 use crate::activity::Activity;
 use crate::replicate::{Outcome, Replicator};
 use crate::retain;
+use crate::scrub::{self, Pace};
 use crate::setup::{self, SetupError};
 use crate::source::Source;
 use crate::status::duration;
+use lifeboat_common::clock::Clock;
 use lifeboat_common::config::ReplicatorConfig;
+use lifeboat_common::progress::Mode;
 use sd_notify::NotifyState;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -69,6 +72,12 @@ pub async fn run(
     let watchdog = tokio::spawn(watch_over(Arc::clone(&activity)));
     let retention = (does == Does::Everything)
         .then(|| tokio::spawn(retain::daily(path.clone(), Arc::clone(&replicator.clock))));
+    let pace = Arc::new(Pace::new(Some(scrub::service::rate(&config))));
+    if does == Does::Everything {
+        let (path, clock, pace) = (path.clone(), Arc::clone(&replicator.clock), Arc::clone(&pace));
+        // Not in the activity: its progress is no sign that pulls make any.
+        tokio::task::spawn_blocking(move || scrub::service::forever(&path, &clock, &pace, None));
+    }
     notify(&[NotifyState::Ready, NotifyState::Status("pulling")]);
     tracing::info!(sources = running.len(), "Ready");
     let result = loop {
@@ -96,11 +105,33 @@ pub async fn run(
     notify(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
     tracing::info!("Stopping; the next start goes on from here");
     watchdog.abort();
+    pace.stop();
     if let Some(retention) = retention {
         retention.abort();
     }
     // A pull that is cut short is as good as one that crashed: nothing half is ever visible.
     tasks.shutdown().await;
+    result
+}
+
+/// Scrubs by the schedule until SIGTERM or SIGINT.
+pub async fn scrub(path: PathBuf, clock: Arc<dyn Clock>, pace: Arc<Pace>) -> Result<(), DaemonError> {
+    let listen = |kind| signal(kind).map_err(|source| DaemonError::Signals { source });
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let activity = Arc::new(Activity::new(Mode::Lines));
+    let watchdog = tokio::spawn(watch_over(Arc::clone(&activity)));
+    let mut work = {
+        let (pace, activity) = (Arc::clone(&pace), Arc::clone(&activity));
+        tokio::task::spawn_blocking(move || scrub::service::forever(&path, &clock, &pace, Some(&activity)))
+    };
+    notify(&[NotifyState::Ready, NotifyState::Status("scrubbing")]);
+    let result = tokio::select! {
+        _ = stop_signal(&mut terminate, &mut interrupt) => Ok(()),
+        _ = &mut work => Err(DaemonError::Task),
+    };
+    notify(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
+    pace.stop();
+    watchdog.abort();
     result
 }
 

@@ -99,6 +99,19 @@ enum Command {
         after_help = "Examples:\n  lifeboat-replicator retain --dry-run\n  lifeboat-replicator retain --agree policy"
     )]
     Retain(commands::retain::Retain),
+    /// Read everything that lies in the vault again, what was verified longest ago first
+    ///
+    /// Needs no network. What is bad is read once more, set aside in `damaged/`, and fetched again by the next pull. Runs as
+    /// a service, unless --once or --all is given.
+    #[command(
+        after_help = "Examples:\n  lifeboat-replicator scrub --once\n  lifeboat-replicator scrub --all --rate 0 --json"
+    )]
+    Scrub(commands::scrub::Scrub),
+    /// Put back in the primary what was damaged or lost there, from the vault
+    ///
+    /// Needs the credential of [source.heal], which may write and delete. Without it, packs are marked as lost with that of
+    /// [source.marker], and the agent stores their content again. Exits with 3 when something could not be healed.
+    Heal(commands::heal::Heal),
     /// Keep a snapshot whatever the policy says
     Hold {
         #[command(flatten)]
@@ -142,7 +155,7 @@ struct PullArgs {
 
 impl PullArgs {
     fn options(&self) -> Options {
-        Options { min_free: self.min_free.unwrap_or_default() }
+        Options { min_free: self.min_free }
     }
 }
 
@@ -191,7 +204,21 @@ async fn dispatch(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Run { pull } => serve(Does::Everything, cli, pull, clock).await,
         Command::Status => show_status(cli, &*clock),
         Command::Retain(args) => {
-            let (document, text, exit) = commands::retain::retain(setup::load(&cli.config)?, args, &*clock)?;
+            let (document, text, exit) =
+                commands::retain::retain(setup::load(&cli.config)?, args, clock).await?;
+            print(cli, &document, &text)?;
+            Ok(exit)
+        }
+        Command::Scrub(args) => {
+            let (report, exit) =
+                commands::scrub::scrub(&cli.config, args, Mode::choose(cli.json), clock).await?;
+            if let Some(report) = report {
+                print(cli, &report, &report.text())?;
+            }
+            Ok(exit)
+        }
+        Command::Heal(args) => {
+            let (document, text, exit) = commands::heal::heal(setup::load(&cli.config)?, args, clock).await?;
             print(cli, &document, &text)?;
             Ok(exit)
         }
@@ -311,7 +338,7 @@ async fn pull_once(cli: &Cli, pull: &PullArgs, clock: Arc<dyn Clock>) -> anyhow:
     Ok(exit)
 }
 
-async fn stop() -> std::io::Result<()> {
+pub(crate) async fn stop() -> std::io::Result<()> {
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
         interrupted = tokio::signal::ctrl_c() => interrupted,
@@ -367,7 +394,9 @@ async fn serve(does: Does, cli: &Cli, pull: &PullArgs, clock: Arc<dyn Clock>) ->
 fn show_status(cli: &Cli, clock: &dyn Clock) -> anyhow::Result<Exit> {
     let config = setup::load(&cli.config)?;
     let configured: Vec<String> = config.sources.iter().map(|s| s.cluster.to_string()).collect();
-    let status = status::read(&setup::catalogue(&config)?, &configured, clock.now())?;
+    let mut status = status::read(&setup::catalogue(&config)?, &configured, clock.now())?;
+    let days = config.scrub.period_days.unwrap_or(lifeboat_replicator::scrub::PERIOD_DAYS);
+    status.add_scrub(setup::scrub_record(&config)?.as_ref(), days, clock.now())?;
     print(cli, &status, &status.text())?;
     Ok(if status.has_alarms() { Exit::Partial } else { Exit::Done })
 }

@@ -7,12 +7,15 @@ pub mod charters;
 pub mod commit;
 mod epochs;
 pub mod error;
+mod expected;
 pub mod fetch;
+mod heal;
 pub mod judge;
-mod list;
+pub(crate) mod list;
 mod manifests;
 pub mod recover;
-mod snapshots;
+pub mod reread;
+pub(crate) mod snapshots;
 mod sweep;
 pub mod verify;
 
@@ -27,7 +30,8 @@ use error::{FetchError, PullError};
 use fetch::{Fetcher, Patience};
 use jiff::Timestamp;
 use lifeboat_common::clock::Clock;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// What all pulls share.
 #[derive(Debug, Clone)]
@@ -70,6 +74,8 @@ pub(crate) struct Cycle {
     /// When it began.
     now: Timestamp,
     findings: Mutex<Vec<Finding>>,
+    /// Slots that were forgotten in the source; read when they are asked for.
+    forgotten: OnceLock<BTreeSet<u64>>,
 }
 
 impl Replicator {
@@ -137,12 +143,15 @@ impl Replicator {
             transfers: self.transfers.clamp(1, 64),
             now: self.clock.now(),
             findings: Mutex::default(),
+            forgotten: OnceLock::new(),
         })
     }
 
     /// The pull itself. A stage that ends settles its alarms; one that fails leaves them as they are.
     async fn stages(&self, cycle: &Cycle, outcome: &mut Outcome) -> Result<(), PullError> {
+        heal::take_in(cycle).await?;
         recover::run(cycle).await?;
+        heal::run(cycle).await?;
         let charters = charters::update(cycle).await?;
         let restorable = epochs::update(cycle, &charters).await?;
         cycle.check_charter(&charters)?;
@@ -155,6 +164,7 @@ impl Replicator {
             cycle.settle(Stage::Snapshots)?;
         }
         sweep::run(cycle).await?;
+        reread::run(cycle).await?;
         Ok(cycle.settle(Stage::Reach)?)
     }
 
@@ -220,7 +230,7 @@ impl Cycle {
         match error {
             FetchError::Damaged(damage) => {
                 let why = format!("expected {}, found {}", damage.expected, damage.seen);
-                let next = "put the right bytes back in the source (healing comes later), or find out who can write there";
+                let next = "put the right bytes back in the source, or find out who can write there";
                 Ok(self.find(AlarmKind::Damaged, stage, damage.key, why, next)?)
             }
             FetchError::Missing { key } => {

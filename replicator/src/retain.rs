@@ -28,7 +28,7 @@ use lifeboat_format::{layout, limits};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-pub use collect::{Collectable, take_over};
+pub use collect::{Collectable, collected, take_over};
 pub use daily::daily;
 pub use memory::{Agreement, Hold, Memory};
 pub use policy::{InForce, PolicyError};
@@ -56,6 +56,7 @@ pub enum RetainError {
 }
 
 /// What a pass works on.
+#[derive(Debug)]
 pub struct Retainer<'a> {
     pub folder: Folder,
     pub catalogue: &'a Catalogue,

@@ -4,8 +4,9 @@ use crate::activity::Activity;
 use crate::catalog::{CatalogError, Catalogue};
 use crate::replicate::Replicator;
 use crate::replicate::fetch::Patience;
+use crate::scrub::{self, Record};
 use crate::source::{Source, SourceError};
-use crate::vault::{self, Host, MinFree, Vault, VaultError, VaultOptions, Work};
+use crate::vault::{self, Host, MinFree, Vault, VaultError, VaultOptions, Work, parse_size};
 use lifeboat_common::clock::Clock;
 use lifeboat_common::config::{self, ConfigError, ReplicatorConfig};
 use lifeboat_common::progress::Mode;
@@ -44,7 +45,8 @@ impl SetupError {
 /// Settings of the command line.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
-    pub min_free: MinFree,
+    /// Instead of the configuration's.
+    pub min_free: Option<MinFree>,
 }
 
 /// Reads and checks a configuration.
@@ -61,6 +63,9 @@ pub fn load(path: &Path) -> Result<ReplicatorConfig, SetupError> {
     if config.poll_seconds == 0 || config.transfers == 0 {
         return bad("poll_seconds and transfers must be at least 1".to_owned());
     }
+    if let Err(why) = check_sizes(&config) {
+        return bad(why);
+    }
     let mut names = BTreeSet::new();
     for source in &config.sources {
         if !names.insert(source.cluster.as_str()) {
@@ -76,6 +81,28 @@ pub fn load(path: &Path) -> Result<ReplicatorConfig, SetupError> {
     Ok(config)
 }
 
+fn check_sizes(config: &ReplicatorConfig) -> Result<(), String> {
+    let named = |name: &str| {
+        let name = name.to_owned();
+        move |why: String| format!("{name}: {why}")
+    };
+    if let Some(min_free) = &config.min_free {
+        min_free.parse::<MinFree>().map_err(named("min_free"))?;
+    }
+    if let Some(rate) = &config.scrub.rate {
+        parse_size(rate).map_err(named("scrub.rate"))?;
+    }
+    for source in &config.sources {
+        if let Some(rate) = &source.reread_rate {
+            parse_size(rate).map_err(named(&format!("reread_rate of cluster {}", source.cluster)))?;
+        }
+        if source.retain.as_ref().is_some_and(|r| r.max_percent.is_some_and(|p| p > 100)) {
+            return Err(format!("retain.max_percent of cluster {} is at most 100", source.cluster));
+        }
+    }
+    Ok(())
+}
+
 /// Opens the vault of a configuration for one kind of work.
 pub fn open_vault(
     work: Work,
@@ -89,7 +116,7 @@ pub fn open_vault(
             root: vault::directory(&config.vault)?.to_owned(),
             state: config.state.clone(),
             host: Host::local(),
-            min_free: options.min_free,
+            min_free: options.min_free.or_else(|| config.min_free.as_ref()?.parse().ok()).unwrap_or_default(),
             disk: None,
             now: clock.now(),
         },
@@ -126,6 +153,13 @@ pub async fn sources(
 pub fn catalogue(config: &ReplicatorConfig) -> Result<Catalogue, SetupError> {
     let root = vault::directory(&config.vault)?;
     Ok(Catalogue::open_read_only(&vault::catalogue_path(root, config.state.as_deref()))?)
+}
+
+/// What scrubs noted, for reading; nothing before the first one.
+pub fn scrub_record(config: &ReplicatorConfig) -> Result<Option<Record>, SetupError> {
+    let root = vault::directory(&config.vault)?;
+    let catalogue = vault::catalogue_path(root, config.state.as_deref());
+    Ok(Record::open_read_only(&catalogue.with_file_name(scrub::RECORD))?)
 }
 
 /// The catalogue of a configuration, for a person's word about an alarm; all else in it is written by pulls.

@@ -1,5 +1,7 @@
 //! A source: one cluster's folder in a primary, and the keys that go with it. Owns how its files and its store are found.
 
+use crate::replicate::reread;
+use crate::vault::parse_size;
 use lifeboat_common::clock::Clock;
 use lifeboat_common::config::SourceConfig;
 use lifeboat_common::keys::{self, KeyError, Readers};
@@ -18,6 +20,8 @@ pub enum SourceError {
         "{path}: {source}; receipt_key of cluster {cluster} is the receipt.key that `lifeboat init` wrote"
     )]
     Pem { cluster: ClusterName, path: PathBuf, source: FormatError },
+    #[error("reread_rate of cluster {cluster}: {why}")]
+    Rate { cluster: ClusterName, why: String },
     #[error("{source}; see [[source]] of cluster {cluster}")]
     Store { cluster: ClusterName, source: StoreError },
 }
@@ -29,6 +33,8 @@ pub struct Source {
     /// Every charter must trace back to it.
     pub owner: VerifyKey,
     pub receipt_key: SigningKey,
+    /// Bytes per second of packs that are read again there.
+    pub reread_rate: u64,
     store: SharedRead,
     /// Where the URL may already be the cluster's own folder.
     itself: Option<SharedRead>,
@@ -39,7 +45,15 @@ impl Source {
     /// A source in a store that is the cluster's folder.
     #[must_use]
     pub fn new(cluster: ClusterName, owner: VerifyKey, receipt_key: SigningKey, store: SharedRead) -> Self {
-        Self { cluster, owner, receipt_key, store, itself: None, chosen: OnceLock::new() }
+        Self {
+            cluster,
+            owner,
+            receipt_key,
+            reread_rate: reread::RATE,
+            store,
+            itself: None,
+            chosen: OnceLock::new(),
+        }
     }
 
     /// Reads the key and prepares the store of a `[[source]]`; sends no request.
@@ -52,6 +66,10 @@ impl Source {
         let store = config.repo.open_read(name, &options, Arc::clone(&clock)).await.map_err(fail)?;
         let itself = config.repo.open_read(None, &options, clock).await.map_err(fail)?;
         let mut source = Self::new(cluster.clone(), config.owner, receipt_key, store);
+        if let Some(rate) = &config.reread_rate {
+            source.reread_rate =
+                parse_size(rate).map_err(|why| SourceError::Rate { cluster: cluster.clone(), why })?;
+        }
         match &config.repo {
             StoreUrl::File(folder) if folder.join(layout::CHARTER).is_dir() => source.store = itself,
             StoreUrl::File(_) => {}
@@ -71,6 +89,16 @@ impl Source {
             itself
         };
         Ok(Arc::clone(self.chosen.get_or_init(|| Arc::clone(chosen))))
+    }
+
+    /// Whether `repo`, from which this was opened, is the cluster's own folder; known once [`Source::store`] was called.
+    #[must_use]
+    pub(crate) fn is_itself(&self, repo: &StoreUrl) -> bool {
+        match (repo, self.chosen.get(), &self.itself) {
+            (StoreUrl::File(folder), ..) => folder.join(layout::CHARTER).is_dir(),
+            (_, Some(chosen), Some(itself)) => Arc::ptr_eq(chosen, itself),
+            _ => false,
+        }
     }
 
     /// For messages; holds no credential.
@@ -94,7 +122,7 @@ fn credential(path: &Path) -> PathBuf {
     }
 }
 
-fn with_credentials(options: &S3Options) -> S3Options {
+pub(crate) fn with_credentials(options: &S3Options) -> S3Options {
     let mut options = options.clone();
     options.credentials_file = options.credentials_file.map(|file| credential(&file));
     options

@@ -1,7 +1,8 @@
 //! What the catalogue says of each cluster, for people and programs. Reads the catalogue alone.
 
 use crate::alarm::Alarm;
-use crate::catalog::{Catalogue, Cursor, Result, SnapshotRow, State};
+use crate::catalog::{Catalogue, Cursor, Result, Side, SnapshotRow, State};
+use crate::scrub::{Record, Standing};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -32,6 +33,16 @@ pub struct ClusterStatus {
     /// Restores are proven by drills, which this version does not run.
     pub proven_by_drill: Option<Timestamp>,
     pub last_pull: Option<Timestamp>,
+    /// What the vault's files were last read for; none before the first scrub.
+    pub scrub: Option<Standing>,
+    /// Known to be damaged and not healed yet.
+    pub damaged: DamagedCounts,
+}
+
+#[derive(Debug, Default, Serialize)]
+pub struct DamagedCounts {
+    pub vault: u64,
+    pub primary: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -87,12 +98,27 @@ fn cluster(catalogue: &Catalogue, name: String, now: Timestamp) -> Result<Cluste
         packs: totals.packs,
         bytes: totals.bytes,
         proven_by_drill: None,
+        scrub: None,
+        damaged: DamagedCounts {
+            vault: catalogue.count_damaged(&name, Side::Vault)?,
+            primary: catalogue.count_damaged(&name, Side::Primary)?,
+        },
         last_pull: catalogue.cursor(&name, Cursor::Pulled)?.and_then(|text| text.parse().ok()),
         name,
     })
 }
 
 impl Status {
+    /// Adds what scrubs noted; everything should be read once in `days`.
+    pub fn add_scrub(&mut self, record: Option<&Record>, days: u32, now: Timestamp) -> Result<()> {
+        let Some(record) = record else { return Ok(()) };
+        let overdue = now.as_second().saturating_sub(i64::from(days) * 86_400);
+        for cluster in &mut self.clusters {
+            cluster.scrub = Some(record.standing(&cluster.name, overdue)?);
+        }
+        Ok(())
+    }
+
     #[must_use]
     pub fn has_alarms(&self) -> bool {
         self.clusters.iter().any(|c| !c.alarms.is_empty())
@@ -139,6 +165,14 @@ impl ClusterStatus {
         }
         let last = self.last_pull.map_or("never".to_owned(), |t| format!("{t:.0}"));
         let _ = writeln!(out, "  last whole pull  {last}");
+        if let Some(Standing { oldest: Some(oldest), overdue, .. }) = &self.scrub {
+            let late = if *overdue > 0 { format!("; {overdue} files are overdue") } else { String::new() };
+            let _ = writeln!(out, "  scrubbed         all of it since {oldest:.0}{late}");
+        }
+        if self.damaged.vault + self.damaged.primary > 0 {
+            let DamagedCounts { vault, primary } = self.damaged;
+            let _ = writeln!(out, "  damaged          {vault} in the vault, {primary} in the primary");
+        }
         for alarm in &self.alarms {
             let _ = writeln!(
                 out,

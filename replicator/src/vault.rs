@@ -12,7 +12,7 @@ mod staging;
 
 pub use claim::{ExclusiveLock, Host, SharedLock};
 pub use error::VaultError;
-pub use floor::MinFree;
+pub use floor::{MinFree, parse_size};
 pub use folder::{Folder, PendingPacks};
 pub use staging::{Staged, Staging};
 
@@ -73,6 +73,8 @@ pub fn catalogue_path(root: &Path, state: Option<&Path>) -> PathBuf {
 pub enum Work {
     Pull,
     Retain,
+    /// Reads what is there again.
+    Scrub,
     /// A person's word.
     Operator,
 }
@@ -82,6 +84,7 @@ impl Work {
         match self {
             Self::Pull => "writer",
             Self::Retain => "retain",
+            Self::Scrub => "scrub",
             Self::Operator => "operator",
         }
     }
@@ -124,6 +127,12 @@ impl Vault {
     #[must_use]
     pub fn catalogue(&self) -> PathBuf {
         self.state.join(CATALOGUE)
+    }
+
+    /// A file of the vault's own beside the catalogue.
+    #[must_use]
+    pub fn own_path(&self, name: &str) -> PathBuf {
+        self.state.join(name)
     }
 
     #[must_use]

@@ -3,7 +3,7 @@
 use super::{AGENT_KEY, AgentFiles, CA, CHARTER, CREDENTIALS, RECEIPT_KEY};
 use anyhow::Result;
 use lifeboat_common::config::{
-    AgentConfig, ReplicatorConfig, RepositoryConfig, RetentionConfig, SourceConfig,
+    AgentConfig, ReplicatorConfig, RepositoryConfig, RetentionConfig, ScrubConfig, SourceConfig,
 };
 use lifeboat_common::store::S3Options;
 
@@ -62,9 +62,20 @@ pub(super) fn replicator_toml(facts: &RepositoryConfig) -> Result<String> {
         receipt_key: RECEIPT_KEY.into(),
         s3: s3(facts, facts.s3.ca_file.is_some()),
         retention: RetentionConfig::default(),
+        marker: None,
+        retain: None,
+        heal: None,
+        reread_rate: None,
     };
-    let config =
-        ReplicatorConfig { vault, state: None, poll_seconds: 300, transfers: 8, sources: vec![source] };
+    let config = ReplicatorConfig {
+        vault,
+        state: None,
+        poll_seconds: 300,
+        transfers: 8,
+        min_free: None,
+        scrub: ScrubConfig::default(),
+        sources: vec![source],
+    };
     Ok(format!(
         "# For the replicator's host, outside of the cluster. File names are relative to this file.\n\
          # Under systemd, receipt_key and credentials_file come from $CREDENTIALS_DIRECTORY.\n\

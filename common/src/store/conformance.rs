@@ -32,6 +32,7 @@ pub async fn run(store: Arc<dyn CreateStore>, delete: Option<Arc<dyn DeleteStore
     objects::unusual_keys(&trial).await;
     objects::times(&trial).await;
     objects::deleted(&trial).await;
+    objects::versions(&trial).await;
     listing::ordered(&trial).await;
     listing::paged(&trial).await;
     listing::start_after(&trial).await;

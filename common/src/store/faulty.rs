@@ -7,6 +7,7 @@ mod dice;
 
 use super::{
     Body, CreateStore, Created, DeleteStore, Entry, Listing, ReadStore, Result, StoreError, StoreErrorKind,
+    Version,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -208,6 +209,18 @@ impl<S: DeleteStore + ?Sized> DeleteStore for FaultyStore<S> {
     async fn delete(&self, key: &str) -> Result<()> {
         let (faults, mut dice) = self.begin(Operation::Delete, "delete", key).await?;
         self.inner.delete(key).await?;
+        self.end((), &faults, &mut dice, "delete", key)
+    }
+
+    async fn versions(&self, key: &str) -> Result<Vec<Version>> {
+        let (faults, mut dice) = self.begin(Operation::List, "list", key).await?;
+        let versions = self.inner.versions(key).await?;
+        self.end(versions, &faults, &mut dice, "list", key)
+    }
+
+    async fn delete_version(&self, key: &str, id: Option<&str>) -> Result<()> {
+        let (faults, mut dice) = self.begin(Operation::Delete, "delete", key).await?;
+        self.inner.delete_version(key, id).await?;
         self.end((), &faults, &mut dice, "delete", key)
     }
 }

@@ -94,12 +94,53 @@ pub trait CreateStore: ReadStore {
     async fn create(&self, key: &str, body: Bytes, sha256: [u8; 32]) -> Result<Created>;
 }
 
+/// One version of an object, where a store keeps several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// None where the store keeps one version and gives it no name.
+    pub id: Option<String>,
+    /// Bytes; 0 of a delete marker.
+    pub size: u64,
+    /// As in [`Entry`].
+    pub modified: Timestamp,
+    /// It hides the versions before it and has no bytes.
+    pub delete_marker: bool,
+}
+
 /// Delete access.
 #[async_trait]
 pub trait DeleteStore: ReadStore {
-    /// Deleting what is absent succeeds.
+    /// Deleting what is absent succeeds. On a store with versions this only hides: see [`DeleteStore::delete_version`].
     async fn delete(&self, key: &str) -> Result<()>;
+
+    /// Every version of `key`, newest first; none when there is no such object.
+    async fn versions(&self, key: &str) -> Result<Vec<Version>> {
+        let version = |entry: Entry| Version {
+            id: None,
+            size: entry.size,
+            modified: entry.modified,
+            delete_marker: false,
+        };
+        Ok(self.head(key).await?.map(version).into_iter().collect())
+    }
+
+    /// Deletes one version for good, and no other; one that is gone already is a success.
+    async fn delete_version(&self, key: &str, id: Option<&str>) -> Result<()> {
+        match id {
+            None => self.delete(key).await,
+            Some(_) => {
+                let detail = "this store keeps no versions";
+                Err(StoreError::new(
+                    StoreErrorKind::Invalid,
+                    "delete",
+                    format!("{}/{key}", self.describe()),
+                    detail,
+                ))
+            }
+        }
+    }
 }
 
 pub type SharedRead = Arc<dyn ReadStore>;
 pub type SharedCreate = Arc<dyn CreateStore>;
+pub type SharedDelete = Arc<dyn DeleteStore>;

@@ -4,6 +4,7 @@
 
 use super::{
     Body, CreateStore, Created, DeleteStore, Entry, Listing, ReadStore, Result, StoreError, StoreErrorKind,
+    Version,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -180,6 +181,14 @@ impl<S: ReadStore + ?Sized> RetryStore<S> {
 impl<S: DeleteStore + ?Sized> DeleteStore for RetryStore<S> {
     async fn delete(&self, key: &str) -> Result<()> {
         self.again(|_| self.inner.delete(key)).await
+    }
+
+    async fn versions(&self, key: &str) -> Result<Vec<Version>> {
+        self.again(|_| self.inner.versions(key)).await
+    }
+
+    async fn delete_version(&self, key: &str, id: Option<&str>) -> Result<()> {
+        self.again(|_| self.inner.delete_version(key, id)).await
     }
 }
 

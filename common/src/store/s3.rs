@@ -13,11 +13,12 @@ mod list;
 mod outgoing;
 mod probe;
 mod read;
+mod versions;
 mod write;
 
 use super::{
     Body, CreateStore, Created, DeleteStore, Entry, Listing, ReadStore, Result, StoreError, StoreErrorKind,
-    key,
+    Version, key,
 };
 use answer::Answer;
 use async_trait::async_trait;
@@ -166,6 +167,16 @@ impl DeleteStore for S3Store {
     async fn delete(&self, key: &str) -> Result<()> {
         self.inner.check("delete", key)?;
         self.inner.delete(key).await
+    }
+
+    async fn versions(&self, key: &str) -> Result<Vec<Version>> {
+        self.inner.check("list", key)?;
+        self.inner.versions(key).await
+    }
+
+    async fn delete_version(&self, key: &str, id: Option<&str>) -> Result<()> {
+        self.inner.check("delete", key)?;
+        self.inner.delete_version(key, id).await
     }
 }
 

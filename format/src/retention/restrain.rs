@@ -64,13 +64,9 @@ impl fmt::Display for Restraint {
     }
 }
 
-/// The snapshots to forget now, oldest first, within the caps; or all that speaks against it.
-pub fn restrain(
-    decisions: &[Decision],
-    situation: &Situation,
-    caps: Caps,
-    now: Timestamp,
-) -> Result<Vec<u64>, Vec<Restraint>> {
+/// All that speaks against a pass.
+#[must_use]
+pub fn against(situation: &Situation, now: Timestamp) -> Vec<Restraint> {
     let mut against = Vec::new();
     if !situation.alarms.is_empty() {
         against.push(Restraint::Alarms(situation.alarms.clone()));
@@ -84,6 +80,17 @@ pub fn restrain(
     if !situation.weaker.is_empty() {
         against.push(Restraint::Weaker(situation.weaker.clone()));
     }
+    against
+}
+
+/// The snapshots to forget now, oldest first, within the caps; or all that speaks against it.
+pub fn restrain(
+    decisions: &[Decision],
+    situation: &Situation,
+    caps: Caps,
+    now: Timestamp,
+) -> Result<Vec<u64>, Vec<Restraint>> {
+    let against = against(situation, now);
     if !against.is_empty() {
         return Err(against);
     }

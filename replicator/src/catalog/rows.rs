@@ -308,6 +308,46 @@ impl Catalogue {
         })
     }
 
+    /// [`Catalogue::packs_between`], each with the last slot that needs it.
+    pub fn packs_with_last(
+        &self,
+        cluster: &str,
+        after: Option<Sha256>,
+        until: Option<Sha256>,
+    ) -> Result<Vec<(HeldPack, u64)>> {
+        let (after, until) = (after.map_or(vec![], |h| h.0.to_vec()), until.unwrap_or(Sha256([255; 32])));
+        self.run("read", |c| {
+            let sql =
+                "SELECT sha256, size, last_seq FROM packs WHERE cluster = ?1 AND sha256 > ?2 AND sha256 <= ?3
+                       ORDER BY sha256";
+            c.prepare(sql)?
+                .query_map(params![cluster, after, &until.0[..]], |row| {
+                    Ok((HeldPack { sha256: Sha256(row.get(0)?), size: number(row, 1)? }, number(row, 2)?))
+                })?
+                .collect()
+        })
+    }
+
+    /// Some packs after `after`, ascending, each with the last slot that needs it.
+    pub fn packs_after(
+        &self,
+        cluster: &str,
+        after: Option<Sha256>,
+        limit: usize,
+    ) -> Result<Vec<(HeldPack, u64)>> {
+        let after = after.map_or(vec![], |h| h.0.to_vec());
+        self.run("read", |c| {
+            let sql = format!(
+                "SELECT sha256, size, last_seq FROM packs WHERE cluster = ?1 AND sha256 > ?2 ORDER BY sha256 LIMIT {limit}"
+            );
+            c.prepare(&sql)?
+                .query_map(params![cluster, after], |row| {
+                    Ok((HeldPack { sha256: Sha256(row.get(0)?), size: number(row, 1)? }, number(row, 2)?))
+                })?
+                .collect()
+        })
+    }
+
     /// Packs that no slot of `needed` (ascending) can need: none lies between the first and the last that does.
     pub fn packs_without(&self, cluster: &str, needed: &[u64]) -> Result<Vec<HeldPack>> {
         self.run("read", |c| {

@@ -2,4 +2,6 @@
 
 pub(crate) mod alarm;
 pub(crate) mod audit;
+pub(crate) mod heal;
 pub(crate) mod retain;
+pub(crate) mod scrub;

@@ -6,6 +6,8 @@ use lifeboat_common::config::{ReplicatorConfig, SourceConfig};
 use lifeboat_common::exit::{Exit, UsageError};
 use lifeboat_format::crypto::sign::SigningKey;
 use lifeboat_replicator::catalog::Catalogue;
+use lifeboat_replicator::primary::table::Side;
+use lifeboat_replicator::primary::{self, Roles};
 use lifeboat_replicator::retain::table::{Cluster, Document, SCHEMA};
 use lifeboat_replicator::retain::{Agreement, Hold, Retainer};
 use lifeboat_replicator::setup::{self, Options};
@@ -45,13 +47,13 @@ pub(crate) struct One {
 }
 
 /// What each of the commands works on.
-struct Opened {
-    config: ReplicatorConfig,
-    vault: Arc<Vault>,
-    catalogue: Catalogue,
+pub(crate) struct Opened {
+    pub(crate) config: ReplicatorConfig,
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) catalogue: Catalogue,
 }
 
-fn open(config: ReplicatorConfig, clock: &dyn Clock) -> anyhow::Result<Opened> {
+pub(crate) fn open(config: ReplicatorConfig, clock: &dyn Clock) -> anyhow::Result<Opened> {
     let catalogue = setup::catalogue(&config)?;
     let vault = setup::open_vault(Work::Retain, &config, Options::default(), clock)?;
     Ok(Opened { config, vault, catalogue })
@@ -84,41 +86,60 @@ pub(crate) fn only<'a>(
     }
 }
 
-/// One pass over every cluster. Gives the document, its text, and the exit code: 3 where something stops forgetting.
-pub(crate) fn retain(
+pub(crate) fn chosen(clusters: &[String], source: &SourceConfig) -> bool {
+    clusters.is_empty() || clusters.iter().any(|name| source.cluster.as_str() == name)
+}
+
+/// One pass over every cluster, in the vault and then in the primary. Gives the document, its text, and the exit code: 3
+/// where something stops forgetting.
+pub(crate) async fn retain(
     config: ReplicatorConfig,
     args: &Retain,
-    clock: &dyn Clock,
+    clock: Arc<dyn Clock>,
 ) -> anyhow::Result<(Document, String, Exit)> {
     for name in &args.clusters {
         only(&config, Some(name))?;
     }
-    let opened = open(config, clock)?;
+    let opened = open(config, &*clock)?;
     let (mut clusters, mut text, mut exit) = (Vec::new(), String::new(), Exit::Done);
-    let chosen = |s: &&SourceConfig| {
-        args.clusters.is_empty() || args.clusters.iter().any(|name| s.cluster.as_str() == name)
-    };
-    for source in opened.config.sources.iter().filter(chosen) {
-        let pass = with_retainer(&opened, source, |retainer| {
-            let now = clock.now();
-            for agree in &args.agree {
-                let what = match agree {
-                    Agree::Policy => Agreement::Policy,
-                    Agree::Clock => Agreement::Clock,
-                };
-                retainer.agree(what, now)?;
-            }
-            Ok(if args.dry_run { retainer.preview(now)? } else { retainer.run(now)? })
-        })
-        .with_context(|| format!("Retention of cluster {}", source.cluster))?;
-        let cluster = Cluster::new(&source.cluster, &pass);
+    for source in opened.config.sources.iter().filter(|s| chosen(&args.clusters, s)) {
+        let receipt_key = source::receipt_key(&source.cluster, &source.receipt_key)?;
+        let retainer = Retainer::of(source, &receipt_key, &opened.vault, &opened.catalogue);
+        let cluster = one(&retainer, source, args, &clock)
+            .await
+            .with_context(|| format!("Retention of cluster {}", source.cluster))?;
         text.push_str(&cluster.text(args.dry_run));
-        if !cluster.stopped.is_empty() {
+        if cluster.is_stopped() {
             exit = Exit::Partial;
         }
         clusters.push(cluster);
     }
     Ok((Document { schema: SCHEMA, dry_run: args.dry_run, clusters }, text, exit))
+}
+
+async fn one(
+    retainer: &Retainer<'_>,
+    source: &SourceConfig,
+    args: &Retain,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Cluster> {
+    let now = clock.now();
+    for agree in &args.agree {
+        let what = match agree {
+            Agree::Policy => Agreement::Policy,
+            Agree::Clock => Agreement::Clock,
+        };
+        retainer.agree(what, now)?;
+        primary::agree(retainer, what)?;
+    }
+    let pass = if args.dry_run { retainer.preview(now)? } else { retainer.run(now)? };
+    let mut cluster = Cluster::new(&source.cluster, &pass);
+    if let Some(roles) = Roles::open(source, Arc::clone(clock)).await? {
+        let primary = roles.primary(retainer);
+        let pass = if args.dry_run { primary.preview(now).await? } else { primary.run(now).await? };
+        cluster.primary = Some(Side::new(&pass));
+    }
+    Ok(cluster)
 }
 
 pub(crate) fn hold(

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use lifeboat_common::progress::Progress;
 use lifeboat_common::store::{Body, SharedRead, StoreError, StoreErrorKind};
+use lifeboat_format::id::Sha256;
 use lifeboat_format::{layout, limits};
 use std::future::Future;
 use std::sync::Arc;
@@ -80,6 +81,29 @@ impl Fetcher {
                 return Err(FetchError::Damaged(Damage { key: key.clone(), expected, seen }));
             }
             self.collect(&key, size, body, &Progress::quiet()).await
+        })
+        .await
+    }
+
+    /// SHA-256 of an object that nobody keeps, of at most [`limits::PACK_MAX`] bytes.
+    pub async fn digest(&self, key: &str) -> Result<Sha256, FetchError> {
+        self.patiently(|| async {
+            let (size, mut body) = self.begin(key).await?;
+            if size > limits::PACK_MAX {
+                let expected = format!("at most {} bytes", limits::PACK_MAX);
+                let seen = format!("{size} bytes");
+                return Err(FetchError::Damaged(Damage { key: key.to_owned(), expected, seen }));
+            }
+            let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
+            let mut received = 0;
+            while let Some(piece) = self.piece(key, size, received, &mut body).await? {
+                hash.update(&piece);
+                received += piece.len() as u64;
+                self.activity.tick();
+            }
+            let mut sha256 = Sha256([0; 32]);
+            sha256.0.copy_from_slice(hash.finish().as_ref());
+            Ok(sha256)
         })
         .await
     }

@@ -8,14 +8,14 @@ const NAMES_MAX: usize = 1_000_000;
 pub(super) const PAGE: usize = 1000;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Listed {
-    pub(super) key: String,
-    pub(super) size: u64,
-    pub(super) modified: Timestamp,
+pub(crate) struct Listed {
+    pub(crate) key: String,
+    pub(crate) size: u64,
+    pub(crate) modified: Timestamp,
 }
 
 /// One page after `after`, ascending, and whether more follows.
-pub(super) async fn page(
+pub(crate) async fn page(
     store: &dyn ReadStore,
     prefix: &str,
     after: Option<&str>,
@@ -39,7 +39,7 @@ pub(super) async fn page(
 }
 
 /// Everything after `after`.
-pub(super) async fn all(
+pub(crate) async fn all(
     store: &dyn ReadStore,
     prefix: &str,
     after: Option<&str>,

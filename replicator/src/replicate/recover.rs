@@ -10,7 +10,7 @@ use super::manifests::judged_by;
 use super::snapshots::packs_of;
 use super::{Cycle, blocking};
 use crate::alarm::{AlarmKind, Finding, Stage};
-use crate::catalog::{Catalogue, CharterRow, Cursor, HeldPack, SnapshotRow, State};
+use crate::catalog::{Catalogue, CharterRow, Cursor, Damaged, HeldPack, Side, SnapshotRow, State};
 use crate::retain;
 use crate::source::Source;
 use crate::vault::Folder;
@@ -30,12 +30,14 @@ const NEXT: &str = "copy it back from the source, or run `lifeboat verify` on th
 /// Removes what a crash left behind, and rebuilds the catalogue where it and the files differ.
 pub(super) async fn run(cycle: &Cycle) -> Result<(), PullError> {
     let (folder, catalogue, source) = (cycle.folder.clone(), cycle.catalogue.clone(), cycle.source.clone());
+    let now = cycle.now;
     let findings = blocking("recovery", move || {
         folder.clean()?;
         let cluster = source.cluster.as_str();
         let mut findings = None;
         if !is_current(&folder, &catalogue, cluster)? {
             tracing::info!(cluster, "The catalogue is behind the vault's files; rebuilding it");
+            note_lost(&folder, &catalogue, cluster, now)?;
             findings = Some(rebuild(&folder, &catalogue, &source)?);
         }
         retain::take_over(&folder, &catalogue, &source.cluster)?;
@@ -44,6 +46,23 @@ pub(super) async fn run(cycle: &Cycle) -> Result<(), PullError> {
     })
     .await?;
     report(cycle, findings)
+}
+
+/// Manifests whose file is gone: what is known of them is kept, so that the source can give them back.
+fn note_lost(folder: &Folder, catalogue: &Catalogue, cluster: &str, now: Timestamp) -> Result<(), PullError> {
+    let placed = manifests(folder)?;
+    let rows = catalogue.snapshots(cluster)?.into_iter();
+    for row in rows.filter(|r| r.state != State::Pending && !placed.contains(&r.seq)) {
+        let damaged = Damaged {
+            key: layout::manifest(row.seq),
+            why: "it is gone from the vault".to_owned(),
+            since: now,
+            size: None,
+            manifest: Some((row.sha256, row.signer)),
+        };
+        catalogue.put_damaged(cluster, Side::Vault, &damaged)?;
+    }
+    Ok(())
 }
 
 /// After a new charter: judges the whole chain again, for it may have taken back a key.

@@ -4,7 +4,7 @@
 use super::commit::{self, Committed};
 use super::error::{FetchError, PullError};
 use super::verify::{List, Named, Pack};
-use super::{Cycle, Outcome, blocking};
+use super::{Cycle, Outcome, blocking, reread};
 use crate::alarm::{AlarmKind, Stage};
 use crate::catalog::{HeldPack, SnapshotRow, State};
 use crate::vault::{Folder, VaultError};
@@ -174,7 +174,7 @@ fn needed(
 }
 
 /// The packs named in a manifest's bitmaps.
-pub(super) fn packs_of(
+pub(crate) fn packs_of(
     manifest: &Manifest,
     lists: &BTreeMap<Sha256, PackList>,
 ) -> Result<BTreeMap<Sha256, u64>, String> {
@@ -245,6 +245,7 @@ async fn fetch(
                 outcome.bytes += size;
             }
             Err(error) => {
+                note_lost(cycle, &error)?;
                 cycle.object_failed(Stage::Snapshots, error).inspect_err(|_| progress.finish())?;
                 complete = false;
             }
@@ -253,6 +254,18 @@ async fn fetch(
     }
     progress.finish();
     Ok(complete)
+}
+
+/// What the source does not have as it must is not to be reused: `retain` tells the agent, where it may.
+fn note_lost(cycle: &Cycle, error: &FetchError) -> Result<(), PullError> {
+    match error {
+        FetchError::Missing { key } => reread::note(cycle, key, "it is not in the source".to_owned(), None),
+        FetchError::Damaged(damage) => {
+            let why = format!("expected {}, found {}", damage.expected, damage.seen);
+            reread::note(cycle, &damage.key, why, None)
+        }
+        FetchError::Store(_) | FetchError::Vault(_) => Ok(()),
+    }
 }
 
 async fn fetch_one(cycle: &Cycle, sha256: Sha256, size: u64, progress: &Progress) -> Result<(), FetchError> {

@@ -2,9 +2,9 @@
 //! Finds what was deleted or overwritten there. Replicates nothing.
 
 use super::error::PullError;
-use super::{Cycle, list};
+use super::{Cycle, expected, list, reread};
 use crate::alarm::{AlarmKind, Stage};
-use crate::catalog::Cursor;
+use crate::catalog::{Cursor, Side};
 use lifeboat_format::id::Sha256;
 use lifeboat_format::layout;
 use std::collections::BTreeMap;
@@ -55,16 +55,22 @@ async fn compare(
     sizes: &BTreeMap<Sha256, u64>,
 ) -> Result<(), PullError> {
     let cluster = cycle.cluster();
-    let next = "the vault holds it whole; find out who can delete or overwrite in the source";
+    let next = "the vault holds it whole, and `heal` puts it back; find out who can delete or overwrite in the source";
     let mut lost = 0;
     if start.is_none() {
         // A new round; raised again when there are still so many.
         cycle.catalogue.end_alarm(cluster, AlarmKind::PrimaryLost, layout::PACKS)?;
     }
-    for pack in cycle.catalogue.packs_between(cluster, start, until)? {
+    for (pack, last) in cycle.catalogue.packs_with_last(cluster, start, until)? {
         let key = layout::pack(&pack.sha256);
+        if !expected::there(cycle, last)? {
+            // Forgotten there by our own retention, which may have deleted it.
+            cycle.catalogue.end_alarm(cluster, AlarmKind::PrimaryLost, &key)?;
+            continue;
+        }
         let there = sizes.get(&pack.sha256).copied();
         if there == Some(pack.size) {
+            cycle.catalogue.end_lost(cluster, Side::Primary, &key)?;
             cycle.catalogue.end_alarm(cluster, AlarmKind::PrimaryLost, &key)?;
             continue;
         }
@@ -82,6 +88,7 @@ async fn compare(
             Some(size) => format!("expected {} bytes, found {size}", pack.size),
             None => "it is no longer in the source".to_owned(),
         };
+        reread::note(cycle, &key, why.clone(), None)?;
         cycle.find(AlarmKind::PrimaryLost, Stage::Sweep, key, why, next)?;
     }
     if lost > NAMED {

@@ -83,6 +83,12 @@ fn note(vault: &Vault, cluster: &ClusterName, packs: &[HeldPack]) -> Result<(), 
     vault.append_own(&name(cluster), names.as_bytes(), NAMES_MAX)
 }
 
+/// Packs that were deleted, or were about to be, and that no pull has taken over yet.
+pub fn collected(vault: &Vault, cluster: &ClusterName) -> Result<HashSet<Sha256>, VaultError> {
+    let names = vault.read_own(&name(cluster), NAMES_MAX)?.unwrap_or_default();
+    Ok(String::from_utf8_lossy(&names).lines().filter_map(|line| line.parse().ok()).collect())
+}
+
 /// Brings the catalogue up to date with what retention did since the last pull: tombstones written and taken back, packs
 /// deleted. Whoever calls it is the catalogue's writer.
 pub fn take_over(folder: &Folder, catalogue: &Catalogue, cluster: &ClusterName) -> Result<(), PullError> {

@@ -2,6 +2,7 @@
 
 use super::Pass;
 use crate::catalog::SnapshotRow;
+use crate::primary::table::Side;
 use crate::status::{plain, size};
 use lifeboat_format::id::ClusterName;
 use lifeboat_format::retention::Decision;
@@ -26,6 +27,8 @@ pub struct Cluster {
     pub forgotten: Vec<u64>,
     pub collected_packs: u64,
     pub collected_bytes: u64,
+    /// Where a credential for it is configured.
+    pub primary: Option<Side>,
 }
 
 #[derive(Debug, Serialize)]
@@ -58,7 +61,15 @@ impl Cluster {
             forgotten: pass.forgotten.clone(),
             collected_packs: pass.collected_packs,
             collected_bytes: pass.collected_bytes,
+            primary: None,
         }
+    }
+
+    /// Whether something waits for a person.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        let on = |p: &Side| !p.stopped.is_empty() || p.refused > 0 || !p.not_healed.is_empty();
+        !self.stopped.is_empty() || self.primary.as_ref().is_some_and(on)
     }
 
     /// For people: a table of all snapshots (`full`), and what was done.
@@ -86,6 +97,10 @@ impl Cluster {
             let (forgot, packs, bytes) =
                 (self.forgotten.len(), self.collected_packs, size(self.collected_bytes));
             let _ = writeln!(out, "  forgot {forgot} snapshots, deleted {packs} packs ({bytes})");
+        }
+        match &self.primary {
+            Some(primary) => out.push_str(&primary.text(full)),
+            None => out.push_str("  the primary: nothing is forgotten there, no [source.marker] or [source.retain] is configured\n"),
         }
         out
     }

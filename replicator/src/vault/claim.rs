@@ -1,6 +1,6 @@
 //! Who may write a vault: one host for good, one process at a time, and the lock between `pull` and `collect`.
 //!
-//! Owns `.lifeboat/{host,writer,retain,operator,lock}`. Knows nothing of what is in the vault.
+//! Owns `.lifeboat/{host,writer,retain,scrub,operator,lock}`. Knows nothing of what is in the vault.
 
 use super::error::VaultError;
 use jiff::Timestamp;

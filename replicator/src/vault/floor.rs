@@ -29,19 +29,28 @@ impl FromStr for MinFree {
 
     fn from_str(s: &str) -> Result<Self, String> {
         let bad = || format!("'{s}' is neither a percentage such as 10% nor a size such as 500MiB or 2GiB");
-        let number = |s: &str| s.trim().parse::<u64>().map_err(|_| bad());
-        if let Some(percent) = s.strip_suffix('%') {
-            return number(percent).and_then(|p| if p < 100 { Ok(Self::Percent(p)) } else { Err(bad()) });
+        match s.strip_suffix('%') {
+            Some(percent) => match percent.trim().parse::<u64>() {
+                Ok(percent) if percent < 100 => Ok(Self::Percent(percent)),
+                _ => Err(bad()),
+            },
+            None => parse_size(s).map(Self::Bytes).map_err(|_| bad()),
         }
-        let units =
-            [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40), ("K", 10), ("M", 20), ("G", 30), ("T", 40)];
-        for (unit, shift) in units {
-            if let Some(count) = s.strip_suffix(unit) {
-                return number(count)?.checked_mul(1 << shift).map(Self::Bytes).ok_or_else(bad);
-            }
-        }
-        number(s).map(Self::Bytes)
     }
+}
+
+/// Bytes of a size such as `500MiB`.
+pub fn parse_size(s: &str) -> Result<u64, String> {
+    let bad = || format!("'{s}' is no size such as 500MiB or 2GiB");
+    let number = |s: &str| s.trim().parse::<u64>().map_err(|_| bad());
+    let units =
+        [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40), ("K", 10), ("M", 20), ("G", 30), ("T", 40)];
+    for (unit, shift) in units {
+        if let Some(count) = s.strip_suffix(unit) {
+            return number(count)?.checked_mul(1 << shift).ok_or_else(bad);
+        }
+    }
+    number(s)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use lifeboat_format::id::{ClusterName, Sha256};
 use lifeboat_format::{layout, limits};
 use serde::{Deserialize, Serialize};
+use std::fs::File;
 use std::io::Read as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +19,8 @@ use std::sync::atomic::Ordering;
 const UNFINISHED: &str = ".tmp";
 /// Names of four million packs, 67 bytes each.
 const PENDING_MAX: u64 = 300 << 20;
+/// Damaged copies of one file that are kept.
+const ASIDE_MAX: usize = 100;
 const PENDING_SCHEMA: &str = "lifeboat/pending/1";
 
 /// `pending/<seq>`: what a snapshot under way needs, for `collect` to spare.
@@ -77,6 +80,59 @@ impl Folder {
     pub fn names(&self, folder: &str) -> Result<Vec<String>, VaultError> {
         let path = self.path(folder.trim_end_matches('/'));
         self.vault.disk.names(&path).map_err(|e| self.vault.fail("list", &path, e))
+    }
+
+    /// A file for reading, if it is there, and its size in bytes.
+    pub fn open(&self, key: &str) -> Result<Option<(File, u64)>, VaultError> {
+        let path = self.path(key);
+        match self.vault.disk.open(&path) {
+            Ok((file, stat)) => Ok(Some((file, stat.size))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.vault.fail("read", &path, error)),
+        }
+    }
+
+    /// Moves a damaged file to `damaged/`, out of everyone's way; false when it was gone already.
+    pub fn set_aside(&self, key: &str, _lock: &ExclusiveLock) -> Result<bool, VaultError> {
+        let from = self.path(key);
+        for n in 0..ASIDE_MAX {
+            let to = self.path(&format!("{}{}.{n}", layout::DAMAGED, key.replace('/', "_")));
+            match self.vault.disk.rename_new(&from, &to) {
+                Ok(()) => {
+                    self.vault.unsynced(&to);
+                    self.vault.unsynced(&from);
+                    return self.settle().map(|()| true);
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+                Err(error) => return Err(self.vault.fail("set aside", &from, error)),
+            }
+        }
+        let error =
+            std::io::Error::other(format!("{ASIDE_MAX} damaged copies of it lie in damaged/ already"));
+        Err(self.vault.fail("set aside", &from, error))
+    }
+
+    /// Keeps what a damaged object of the primary held, for whoever looks into it.
+    pub fn keep_damaged(&self, name: &str, bytes: &[u8], now: Timestamp) -> Result<(), VaultError> {
+        self.put(&format!("{}{name}", layout::DAMAGED), bytes, now).map(drop)
+    }
+
+    /// Puts a verified manifest back in the place of a damaged or lost one.
+    pub fn renew_manifest(
+        &self,
+        seq: u64,
+        bytes: &[u8],
+        first_seen: Timestamp,
+        lock: &ExclusiveLock,
+    ) -> Result<(), VaultError> {
+        let key = layout::manifest(seq);
+        let mut staging = self.stage()?;
+        staging.write(bytes)?;
+        let staged = staging.finish(Some(first_seen))?;
+        self.set_aside(&key, lock)?;
+        staged.place(&self.path(&key))?;
+        self.settle()
     }
 
     /// A whole small file and its time, if it is there.

@@ -116,6 +116,8 @@ async fn a_manifest_that_the_vault_lost_does_not_cost_the_later_ones() {
     let vaulted = Vaulted::new(&primary);
     vaulted.clean_pull(&primary).await;
     std::fs::remove_file(vaulted.dir.path().join("prod").join(layout::manifest(2))).unwrap();
+    let bytes = primary.store.bytes(&layout::manifest(2)).unwrap();
+    primary.store.remove(&layout::manifest(2));
     let outcome = vaulted.pull(&primary).await;
     assert_eq!(alarms(&outcome), [(AlarmKind::VaultDamaged, layout::manifest(2))]);
     primary.snapshot(1);
@@ -123,6 +125,11 @@ async fn a_manifest_that_the_vault_lost_does_not_cost_the_later_ones() {
     assert_eq!((outcome.snapshots, outcome.pending), (1, 0));
     assert_eq!(alarms(&outcome), [(AlarmKind::VaultDamaged, layout::manifest(2))], "it stays open");
     assert_eq!(vaulted.held(&primary), [1, 3, 4]);
+    // Where the source has it, it comes back; the rows follow the files.
+    primary.store.put(&layout::manifest(2), bytes);
+    vaulted.pull(&primary).await;
+    vaulted.clean_pull(&primary).await;
+    assert_eq!(vaulted.held(&primary), [1, 2, 3, 4]);
 }
 
 #[tokio::test]

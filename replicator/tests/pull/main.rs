@@ -9,5 +9,8 @@ mod disk;
 mod fixture;
 mod hostile;
 mod plain;
+mod primary;
 mod retain;
+mod scrub;
 mod service;
+mod simulation;

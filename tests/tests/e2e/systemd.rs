@@ -342,3 +342,27 @@ fn control_groups(prefix: &str) -> Vec<PathBuf> {
     let ours = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
     ours.map(|entry| entry.path()).collect()
 }
+
+/// Offline, on the files themselves: exposure at most 1.2 where there is a network, 0.5 where there is none; and timers for
+/// what does not run all the time.
+#[test]
+fn every_unit_keeps_its_score() {
+    let units = [("", 12), ("-pull", 12), ("-retain", 12), ("-scrub", 5)];
+    for (name, most) in units {
+        let file = repository(&format!("systemd/lifeboat-replicator{name}.service"));
+        let mut analyze = std::process::Command::new("systemd-analyze");
+        analyze.args(["security", "--no-pager", "--offline=true", &format!("--threshold={most}")]).arg(&file);
+        let output = analyze.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{}: {said}", file.display());
+        let text = std::fs::read_to_string(&file).unwrap();
+        let command = ["run", "pull", "retain", "scrub --once"]
+            .into_iter()
+            .find(|c| text.contains(&format!("/lifeboat-replicator {c} ")));
+        assert!(command.is_some(), "{}", file.display());
+        assert_eq!(text.contains("PrivateNetwork=yes"), name == "-scrub", "{name}");
+        if text.contains("Type=oneshot") {
+            assert!(repository(&format!("systemd/lifeboat-replicator{name}.timer")).exists(), "{name}");
+        }
+    }
+}

@@ -208,3 +208,27 @@ pub(super) async fn deleted(trial: &Trial) {
         StoreErrorKind::Invalid
     );
 }
+
+/// One version at a time; what is not named stays.
+pub(super) async fn versions(trial: &Trial) {
+    let Some(delete) = &trial.delete else { return };
+    trial.put("versions", &b"x"[..]).await;
+    trial.put("versions-not", &b"yy"[..]).await;
+    let key = trial.key("versions");
+    let found = delete.versions(&key).await.expect("versions can be listed");
+    assert_eq!(found.iter().map(|v| (v.size, v.delete_marker)).collect::<Vec<_>>(), [(1, false)]);
+    let entry = trial.store.head(&key).await.expect("head works").expect("it is there");
+    assert_eq!(found[0].modified.as_second(), entry.modified.as_second());
+    for _ in 0..2 {
+        delete.delete_version(&key, found[0].id.as_deref()).await.expect("deleting a gone version succeeds");
+        assert_eq!(trial.store.head(&key).await.expect("head works"), None);
+        assert_eq!(delete.versions(&key).await.expect("versions can be listed"), []);
+    }
+    trial.put("versions", &b"again"[..]).await;
+    assert_eq!(trial.get("versions").await, "again");
+    assert_eq!(trial.get("versions-not").await, "yy");
+    assert_eq!(
+        delete.versions("../x").await.expect_err("an invalid key was listed").kind,
+        StoreErrorKind::Invalid
+    );
+}
