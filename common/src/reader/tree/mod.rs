@@ -6,8 +6,10 @@
 
 mod content;
 mod diff;
+mod needs;
 
 pub use content::{Piece, Placement};
+pub use needs::Needs;
 pub use diff::Change;
 
 use super::chunks::ChunkReader;
@@ -24,9 +26,9 @@ use std::sync::Arc;
 /// The tree of one volume or path. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Tree {
-    chunks: Arc<ChunkReader>,
-    root: Option<Reference>,
-    folder: Arc<str>,
+    pub(super) chunks: Arc<ChunkReader>,
+    pub(super) root: Option<Reference>,
+    pub(super) folder: Arc<str>,
 }
 
 /// An entry of a tree.
@@ -141,7 +143,7 @@ impl Tree {
         Err(self.wrong(&entry.path, "its chunks are not as long as its size says"))
     }
 
-    fn decode(&self, entry: MapEntry) -> Result<TreeEntry, ReadError> {
+    pub(super) fn decode(&self, entry: MapEntry) -> Result<TreeEntry, ReadError> {
         let path = tree::path_of(&entry.key).map_err(|e| self.wrong(&entry.key, e))?;
         let attributes = Attributes::parse(&entry.inline).map_err(|e| self.wrong(&path, e))?;
         let file = attributes.kind == NodeKind::File;
@@ -160,7 +162,7 @@ impl Tree {
 }
 
 /// Keys of what is below `path`.
-fn below(path: &[u8]) -> KeyRange {
+pub(super) fn below(path: &[u8]) -> KeyRange {
     // The root's own key is empty, and every other begins with something.
     if path.is_empty() { KeyRange::from(vec![0]) } else { KeyRange::prefix(&tree::subtree_prefix(path)) }
 }
