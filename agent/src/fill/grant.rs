@@ -14,9 +14,9 @@ use zeroize::Zeroizing;
 /// Packs in one grant, 16 TiB of full ones.
 const PACKS_MAX: usize = 1 << 20;
 /// Of a grant in clear, bytes.
-const PLAIN_MAX: u64 = 128 << 20;
+const PLAIN_MAX: usize = 128 << 20;
 /// Of a grant, sealed, bytes.
-pub(super) const SEALED_MAX: usize = (PLAIN_MAX as usize) + (1 << 20);
+pub(super) const SEALED_MAX: usize = PLAIN_MAX + (1 << 20);
 const WHAT: &str = "grant";
 
 /// What a worker does, and all it may read.
@@ -98,7 +98,7 @@ impl Grant {
     /// # Errors
     /// It is sealed to another key, or is no grant.
     pub fn open(identity: &OneTimeIdentity, sealed: &[u8]) -> Result<Self, GrantError> {
-        let plain = identity.open(WHAT, sealed, PLAIN_MAX)?;
+        let plain = identity.open(WHAT, sealed, PLAIN_MAX as u64)?;
         let bad = |why: &str| GrantError::Wrong(why.to_owned());
         let wire: Wire = minicbor::decode(&plain).map_err(|e| bad(&e.to_string()))?;
         if wire.packs.len() > PACKS_MAX || wire.packs.iter().any(|p| p.size > limits::PACK_MAX) {

@@ -7,6 +7,7 @@ use lifeboat_common::testing::{SnapshotBuilder, TestRepository, TestTree};
 use lifeboat_tests::harness::Node;
 use lifeboat_tests::harness::image::BUSYBOX;
 use serde_json::{Value, json};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -40,7 +41,9 @@ impl Snapshot {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, repository.store.bytes(&key).unwrap()).unwrap();
         }
-        std::fs::write(world.folder().join("made.txt"), &repository.identity).unwrap();
+        let identity = world.folder().join("made.txt");
+        std::fs::write(&identity, &repository.identity).unwrap();
+        std::fs::set_permissions(&identity, PermissionsExt::from_mode(0o600)).unwrap();
         Self { world, repo, packs: committed.packs }
     }
 

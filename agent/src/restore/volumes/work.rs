@@ -17,6 +17,8 @@ use tokio::time::{Instant, sleep};
 
 /// Workers that may be lost one after another without a byte of progress.
 const TRIES: u32 = 6;
+/// Pods that may end before a worker was in one.
+const ENDED: u32 = 3;
 /// Failures that a message names.
 const NAMED: usize = 3;
 /// How long an image may be out of reach.
@@ -141,7 +143,7 @@ impl Job<'_> {
     async fn start(&self, work: &str) -> Result<(), Fail> {
         let site = self.site;
         let since = Instant::now();
-        let mut stuck_since = None;
+        let (mut stuck_since, mut ended) = (None, 0);
         loop {
             let Some(pod) = site.find(Kind::Pod, work).await? else {
                 let pod = objects::pod(&site.id, work, &site.options.image, &self.whose(), &self.placement);
@@ -152,7 +154,11 @@ impl Job<'_> {
             let state = state(&pod.document);
             match &state {
                 State::Running => return Ok(()),
-                State::Over => {
+                State::Over(why) => {
+                    ended += 1;
+                    if ended >= ENDED {
+                        return Err(self.unstartable(why));
+                    }
                     if !site.remove(Kind::Pod, work).await? {
                         return Err(Fail::Volume("a worker that ended does not go".to_owned()));
                     }
@@ -161,10 +167,7 @@ impl Job<'_> {
                 State::Stuck(why) => {
                     let since = *stuck_since.get_or_insert_with(Instant::now);
                     if since.elapsed() >= IMAGE {
-                        let image = &site.options.image;
-                        return Err(Fail::Volume(format!(
-                            "its worker does not start ({why}); put the image {image} where the cluster finds it, or name another with --fill-image"
-                        )));
+                        return Err(self.unstartable(why));
                     }
                 }
                 State::Waiting(_) => stuck_since = None,
@@ -176,6 +179,13 @@ impl Job<'_> {
             }
             sleep(site.writer.poll_interval()).await;
         }
+    }
+
+    fn unstartable(&self, why: &str) -> Fail {
+        let image = &self.site.options.image;
+        Fail::Volume(format!(
+            "its worker does not start ({why}); put the image {image} where the cluster finds it, or name another with --fill-image"
+        ))
     }
 
     async fn connect(&self, work: &str, grant: &Grant, bytes: &AtomicU64) -> Result<Report, FillError> {
@@ -207,25 +217,27 @@ enum State {
     Stuck(String),
     Running,
     /// It ended, or is ending.
-    Over,
+    Over(String),
 }
 
 fn state(pod: &Value) -> State {
     let status = &pod["status"];
     let phase = status["phase"].as_str().unwrap_or_default();
-    if matches!(phase, "Succeeded" | "Failed") || !pod["metadata"]["deletionTimestamp"].is_null() {
-        return State::Over;
-    }
+    let text = |why: &str, more: &Value| {
+        let more = crate::cluster::text::clean(more.as_str().unwrap_or_default(), 300);
+        if more.is_empty() { why.to_owned() } else { format!("{why}: {more}") }
+    };
     let container = &status["containerStatuses"][0]["state"];
+    if matches!(phase, "Succeeded" | "Failed") || !pod["metadata"]["deletionTimestamp"].is_null() {
+        let ended = &container["terminated"];
+        let reason = ended["reason"].as_str().or(status["reason"].as_str()).unwrap_or("it ended");
+        return State::Over(text(reason, &ended["message"]));
+    }
     if !container["running"].is_null() {
         return State::Running;
     }
     let waiting = &container["waiting"];
     let reason = waiting["reason"].as_str().unwrap_or_default();
-    let text = |why: &str, more: &Value| {
-        let more = crate::cluster::text::clean(more.as_str().unwrap_or_default(), 300);
-        if more.is_empty() { why.to_owned() } else { format!("{why}: {more}") }
-    };
     if STUCK.contains(&reason) {
         return State::Stuck(text(reason, &waiting["message"]));
     }
@@ -276,11 +288,11 @@ mod tests {
     #[test]
     fn what_a_pod_is_at() {
         let pod = |status: Value| json!({"metadata": {}, "status": status});
-        assert_eq!(state(&pod(json!({"phase": "Failed"}))), State::Over);
+        assert_eq!(state(&pod(json!({"phase": "Failed"}))), State::Over("it ended".to_owned()));
         let running = json!({"phase": "Running", "containerStatuses": [{"state": {"running": {}}}]});
         assert_eq!(state(&pod(running.clone())), State::Running);
         let ending = json!({"metadata": {"deletionTimestamp": "x"}, "status": running});
-        assert_eq!(state(&ending), State::Over);
+        assert!(matches!(state(&ending), State::Over(_)));
         let image = json!({"containerStatuses": [{"state": {"waiting": {"reason": "ErrImagePull", "message": "no"}}}]});
         assert_eq!(state(&pod(image)), State::Stuck("ErrImagePull: no".to_owned()));
         let full =

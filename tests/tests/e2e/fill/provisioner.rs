@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-const DRIVER: &str = "dir.test.lifeboat.dev";
+const DRIVER: &str = "dir.test.example";
 
 /// Makes volumes of the classes `late` (bound when first used) and `now`, both deleted when released.
 pub(crate) struct Provisioner {
