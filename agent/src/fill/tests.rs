@@ -227,5 +227,10 @@ async fn a_side_that_is_gone_is_noticed_and_another_goes_on() {
         tokio::time::timeout(std::time::Duration::from_millis(300), serve(command.0, command.1, serving));
     assert!(cut.await.is_err());
     assert!(working.await.unwrap().is_err());
+    // What a worker leaves that is killed goes, in the volume's root, too.
+    std::fs::write(dir.path().join(".lifeboat-partial-1-1"), "half").unwrap();
     assert!(is_whole(&fill(bed.store(), &grant, dir.path()).await.unwrap()));
+    let mut names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["d", "f", "l"]);
 }

@@ -155,7 +155,10 @@ async fn open(to: &Path, cancel: &AtomicBool) -> Result<Arc<Target>, RestoreErro
             {
                 tokio::time::sleep(PACE).await;
             }
-            opened => return opened.map(Arc::new),
+            opened => {
+                // The volume is nobody's but this restore's.
+                return opened.inspect(Target::remove_left_behind).map(Arc::new);
+            }
         }
     }
 }

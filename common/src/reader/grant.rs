@@ -72,6 +72,6 @@ impl Tree {
     #[must_use]
     pub fn granted(store: SharedRead, grant: TreeGrant) -> Self {
         let chunks = Arc::new(ChunkReader::granted(grant.seq, store, &grant.packs));
-        Self { chunks, root: grant.root, folder: grant.folder.into() }
+        Self { chunks, root: grant.root, folder: grant.folder.into(), owners: Arc::default() }
     }
 }

@@ -9,14 +9,14 @@ mod diff;
 mod needs;
 
 pub use content::{Piece, Placement};
-pub use needs::Needs;
 pub use diff::Change;
+pub use needs::Needs;
 
 use super::chunks::ChunkReader;
 use super::error::ReadError;
 use super::map::{self, KeyRange, MapEntry};
 use super::shown::shown;
-use super::snapshot::{Domain, OpenSnapshot};
+use super::snapshot::{Domain, OpenSnapshot, Owners};
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use lifeboat_format::pack::Reference;
@@ -29,6 +29,7 @@ pub struct Tree {
     pub(super) chunks: Arc<ChunkReader>,
     pub(super) root: Option<Reference>,
     pub(super) folder: Arc<str>,
+    pub(super) owners: Owners,
 }
 
 /// An entry of a tree.
@@ -49,9 +50,10 @@ impl OpenSnapshot {
     /// The snapshot says that the domain has several maps, which no tree has.
     pub fn tree(&self, domain: &Domain) -> Result<Tree, ReadError> {
         let folder: Arc<str> = domain.folder().into();
+        let owners = Arc::clone(self.owners());
         match domain.roots.as_slice() {
-            [] => Ok(Tree { chunks: Arc::clone(self.chunks()), root: None, folder }),
-            [root] => Ok(Tree { chunks: Arc::clone(self.chunks()), root: Some(*root), folder }),
+            [] => Ok(Tree { chunks: Arc::clone(self.chunks()), root: None, folder, owners }),
+            [root] => Ok(Tree { chunks: Arc::clone(self.chunks()), root: Some(*root), folder, owners }),
             more => {
                 let why = format!("a tree has {} maps", more.len());
                 Err(ReadError::Snapshot { seq: self.seq(), why }.at(folder.to_string()))

@@ -84,11 +84,44 @@ impl Tree {
     /// Everything that reading needs, keys of packs included; reads the head of each of its packs.
     ///
     /// # Errors
-    /// A pack is missing or damaged, or no identity opens it.
+    /// A pack is missing or damaged, or no identity opens it, or it is known to be of something else than this tree:
+    /// whoever wrote the snapshot must not have keys of Secrets handed out by naming their packs.
     pub async fn grant(&self, needs: &Needs) -> Result<TreeGrant, ReadError> {
+        let mut owners = needs.packs.iter().filter_map(|handle| self.owners.get(handle));
+        if let Some(folder) = owners.find(|folder| ***folder != *self.folder) {
+            return Err(self.wrong(&[], format!("it names packs of {folder}")));
+        }
         let handles: Vec<Handle> = needs.packs.iter().copied().collect();
         let keys = stream::iter(handles).map(|handle| async move { self.chunks.pack_key(&handle).await });
         let packs: Vec<GrantedPack> = keys.buffered(HEADERS).try_collect().await?;
         Ok(TreeGrant { seq: self.chunks.seq(), folder: self.folder().to_owned(), root: self.root, packs })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{SnapshotBuilder, TestRepository, TestTree};
+
+    #[tokio::test]
+    async fn packs_of_something_else_are_not_handed_out() {
+        let mut made = TestRepository::new();
+        let snapshot = SnapshotBuilder::default()
+            .object(Some("a"), "secret", "s", "{}")
+            .volume("a", "one", TestTree::new().file("f", "1"))
+            .volume("a", "two", TestTree::new().file("f", "2"));
+        made.commit(&snapshot);
+        let repository = made.open().await;
+        let list = repository.snapshots().await.unwrap();
+        let open = repository.open_snapshot(list.latest().unwrap(), made.keyring(&repository)).await.unwrap();
+        let domain = open.volumes().next().unwrap().clone();
+        let tree = open.tree(&domain).unwrap();
+        let needs = tree.needs(b"").await.unwrap();
+        assert_eq!(tree.grant(&needs).await.unwrap().packs.len(), 1);
+        for other in open.domains().iter().filter(|d| d.name != "one") {
+            let mut more = needs.clone();
+            more.packs.insert(other.roots[0].handle);
+            let refused = tree.grant(&more).await.unwrap_err().to_string();
+            assert!(refused.contains(&other.folder()), "{refused}");
+        }
     }
 }
