@@ -76,7 +76,8 @@ fn a_workload_comes_back_with_its_volume_whole() {
     let again = snapshot.restore(&node, &[]).json();
     assert_eq!((&again["created"], &again["failed"]["count"]), (&json!(0), &json!(0)), "{again}");
     assert!(path.join("mine").exists());
-    a_part_of_it_beside_the_live_one(&node, &provisioner, &snapshot, &path);
+    let took = a_part_of_it_beside_the_live_one(&node, &provisioner, &snapshot, &path);
+    println!("one file beside the live volume in {:.1} s", took.as_secs_f32());
     nothing_is_left(&node, "Delete");
 
     // Its policy is as it was: what is released is deleted.
@@ -89,11 +90,11 @@ fn a_part_of_it_beside_the_live_one(
     provisioner: &Provisioner,
     snapshot: &Snapshot,
     live: &std::path::Path,
-) {
+) -> Duration {
     let started = Instant::now();
     let part = ["--volume", "shop/data:owned", "--as-claim", "data-old"];
     let report = snapshot.restore(node, &part).expect(0).json();
-    println!("one file beside the live volume in {:.1} s", started.elapsed().as_secs_f32());
+    let took = started.elapsed();
     assert_eq!(report["created"], 1, "{report}");
     let bound = get(node, &["-n", "shop", "persistentvolumeclaim", "data-old"]);
     let path = provisioner.path(bound["spec"]["volumeName"].as_str().unwrap());
@@ -104,6 +105,7 @@ fn a_part_of_it_beside_the_live_one(
     let taken = snapshot.restore(node, &["--volume", "shop/data", "--as-claim", "data-old"]).json();
     assert_eq!((&taken["created"], &taken["left_different"]["count"]), (&json!(0), &json!(0)), "{taken}");
     assert!(!path.join("content").exists(), "a claim that is there keeps what it has");
+    took
 }
 
 #[test]
