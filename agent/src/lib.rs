@@ -5,6 +5,7 @@ pub mod backup_path;
 pub mod cluster;
 pub mod controller;
 pub mod coverage;
+pub mod fill;
 pub mod health;
 pub mod install;
 pub mod kinds;

@@ -29,6 +29,8 @@ enum Command {
     Controller(commands::controller::Args),
     /// Print the definitions of Lifeboat's kinds
     Crds(commands::crds::Args),
+    #[command(hide = true)]
+    Fill(commands::fill::Args),
 }
 
 #[tokio::main]
@@ -40,6 +42,7 @@ async fn main() -> ExitCode {
         Command::BackupPath(args) => commands::backup_path::run(args).await,
         Command::Controller(args) => commands::controller::run(args).await,
         Command::Crds(args) => commands::crds::run(&args),
+        Command::Fill(args) => commands::fill::run(args).await,
     };
     match done {
         Ok(exit) => exit.into(),

@@ -18,8 +18,9 @@ pub mod selection;
 mod settle;
 pub mod source;
 mod target;
+pub mod volumes;
 
-pub use apply::{Event, FillVolumes, Filled, Hooks, apply};
+pub use apply::{ClaimToFill, Event, FillVolumes, Filled, Hooks, Unbound, Work, apply};
 pub use error::RestoreError;
 pub use journal::{Journal, JournalKey};
 pub use mapping::NamespaceMap;

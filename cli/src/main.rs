@@ -60,7 +60,7 @@ enum Command {
     Extract(extract::ExtractArgs),
     Verify(verify::VerifyArgs),
     Report(report::ReportArgs),
-    Restore(restore::RestoreArgs),
+    Restore(Box<restore::RestoreArgs>),
     Install(install::InstallArgs),
     Uninstall(uninstall::UninstallArgs),
     Backup(backup::BackupArgs),

@@ -3,15 +3,19 @@
 
 mod report;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use report::Report;
 use std::io::IsTerminal as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Between two lines or events of one task.
 const PACE_LINES: Duration = Duration::from_secs(10);
 const PACE_EVENTS: Duration = Duration::from_secs(1);
+
+/// All bars of the program, one below the other.
+static BARS: LazyLock<MultiProgress> =
+    LazyLock::new(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
 
 /// Where progress goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,11 +71,11 @@ impl Progress {
     /// Begins a task, such as `Verifying`; `total` where it is known.
     #[must_use]
     pub fn new(mode: Mode, task: impl Into<String>, unit: Unit, total: Option<u64>) -> Self {
-        let target =
-            if mode == Mode::Bar { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let task = task.into();
-        let bar = ProgressBar::with_draw_target(total, target).with_style(style(unit, total.is_some()));
+        let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden());
+        let mut bar = bar.with_style(style(unit, total.is_some()));
         if mode == Mode::Bar {
+            bar = BARS.add(bar);
             bar.set_message(task.clone());
             bar.enable_steady_tick(Duration::from_millis(200));
         }
@@ -116,6 +120,9 @@ impl Progress {
     /// The task is over, well or not; the bar goes, and what is counted is said once more elsewhere.
     pub fn finish(&self) {
         self.inner.bar.finish_and_clear();
+        if self.inner.mode == Mode::Bar {
+            BARS.remove(&self.inner.bar);
+        }
         let report = self.report();
         match self.inner.mode {
             Mode::Lines => write_line(&report.last_line()),

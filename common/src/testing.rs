@@ -79,7 +79,7 @@ pub struct Committed {
     /// Keys in the store.
     pub list: String,
     pub body_pack: String,
-    /// Keys of packs, by domain; those of all trees under `trees`.
+    /// Keys of packs, by domain; those of all trees but volumes under `trees`.
     pub packs: BTreeMap<String, Vec<String>>,
 }
 
@@ -243,10 +243,11 @@ impl TestRepository {
         }
         if !snapshot.trees.is_empty() {
             let (entries, sealed) = tree::store(&run, &self.dedup, &snapshot.trees);
-            let keys = sealed.iter().map(|p| layout::pack(&p.sha256)).collect();
-            by_domain.insert("trees".to_owned(), keys);
-            packs.extend(sealed);
             domains.extend(entries);
+            for (domain, sealed) in sealed {
+                by_domain.insert(domain, sealed.iter().map(|p| layout::pack(&p.sha256)).collect());
+                packs.extend(sealed);
+            }
         }
         if let Some(make) = snapshot.raw {
             let (entry, sealed) = run.raw(make);
@@ -381,6 +382,13 @@ impl SnapshotBuilder {
     #[must_use]
     pub fn path(mut self, name: &str, tree: TestTree) -> Self {
         self.trees.insert((DomainKind::Path, String::new(), name.to_owned()), tree);
+        self
+    }
+
+    /// Adds the tree of a claim's volume, in packs of its own.
+    #[must_use]
+    pub fn volume(mut self, namespace: &str, claim: &str, tree: TestTree) -> Self {
+        self.trees.insert((DomainKind::Volume, namespace.to_owned(), claim.to_owned()), tree);
         self
     }
 

@@ -1,6 +1,7 @@
 //! The only place that calls Kubernetes. Its callers see plain data (resources, items, typed errors)
 //! and decide; nothing in here knows about snapshots, selection rules or restores.
 
+pub mod attach;
 pub mod connect;
 pub mod discover;
 mod discovery_wire;

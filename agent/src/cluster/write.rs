@@ -6,6 +6,7 @@ pub mod administer;
 mod answer;
 mod call;
 mod patch;
+mod remove;
 
 pub use answer::{Found, Live, Refusal};
 pub use call::{Limits, WriteError};

@@ -9,7 +9,7 @@ mod late;
 mod volumes;
 mod waits;
 
-pub use volumes::{ExtraSink, FillVolumes, Filled};
+pub use volumes::{ClaimToFill, ExtraSink, FillVolumes, Filled, Unbound, Work};
 
 use super::error::RestoreError;
 use super::facts::Index;
@@ -160,6 +160,10 @@ impl Run<'_> {
             }
             match phase {
                 Phase::Volumes => self.fill_volumes().await?,
+                Phase::Data => {
+                    self.create_phase(phase).await?;
+                    self.let_go_of_volumes().await?;
+                }
                 Phase::Namespaces => {
                     self.create_phase(phase).await?;
                     self.bare_namespaces().await?;

@@ -24,7 +24,7 @@ use super::mapping::NamespaceMap;
 use super::selection::is_kind;
 use super::source::ObjectKey;
 use serde_json::value::RawValue;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// What the rules need to know beside the document.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +33,8 @@ pub struct FieldRules {
     pub rerun_jobs: bool,
     /// Create PersistentVolumes (always with policy Retain) and keep claims bound to them.
     pub adopt_volumes: bool,
+    /// Storage classes under other names.
+    pub storage_classes: BTreeMap<String, String>,
     /// Kinds whose status is restored, as a person writes them.
     pub status: Vec<String>,
     pub map: NamespaceMap,
@@ -134,7 +136,12 @@ fn by_kind(key: &ObjectKey, doc: &mut Node<'_>, rules: &FieldRules, notes: &mut 
         ("", "Endpoints") => endpoints::endpoints(doc),
         ("discovery.k8s.io", "EndpointSlice") => endpoints::slice(doc),
         ("batch", "Job") => job::clean(doc, rules, notes),
-        ("apps", "StatefulSet") => workload::stateful_set(doc, notes),
+        ("apps", "StatefulSet") => {
+            for template in doc.each(&["spec", "volumeClaimTemplates"]) {
+                claim::map_class(template, rules);
+            }
+            workload::stateful_set(doc, notes)
+        }
         ("apps", "Deployment") => workload::deployment(doc, notes),
         ("storage.k8s.io", "StorageClass")
         | ("networking.k8s.io", "IngressClass")

@@ -2,6 +2,7 @@
 
 use super::mapping::NamespaceMap;
 use super::selection::{Fnv, Selection};
+use std::collections::BTreeMap;
 use std::hash::Hasher;
 use std::time::Duration;
 
@@ -14,6 +15,10 @@ pub struct RestoreOptions {
     pub map: NamespaceMap,
     pub rerun_jobs: bool,
     pub adopt_volumes: bool,
+    /// Storage classes under other names: of the snapshot, of the target.
+    pub storage_classes: BTreeMap<String, String>,
+    /// What of a volume is restored, where it is not whole objects; tells such restores apart.
+    pub part: String,
     /// Leave out what a deployment tool that is alive in the cluster keeps.
     pub skip_managed: bool,
     /// Kinds whose status is restored, as a person writes them.
@@ -52,6 +57,8 @@ impl RestoreOptions {
             map: NamespaceMap::default(),
             rerun_jobs: false,
             adopt_volumes: false,
+            storage_classes: BTreeMap::new(),
+            part: String::new(),
             skip_managed: false,
             status_kinds: Vec::new(),
             in_flight: 32,
@@ -68,6 +75,9 @@ impl RestoreOptions {
         }
         let flags = (self.rerun_jobs, self.adopt_volumes, self.skip_managed, &self.status_kinds);
         hash.write(format!("{flags:?}").as_bytes());
+        if !self.storage_classes.is_empty() || !self.part.is_empty() {
+            hash.write(format!("{:?}{}", self.storage_classes, self.part).as_bytes());
+        }
         format!("{:016x}", hash.finish())
     }
 }

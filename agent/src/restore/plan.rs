@@ -118,6 +118,7 @@ pub async fn plan(
     let mut rules = FieldRules {
         rerun_jobs: options.rerun_jobs,
         adopt_volumes: options.adopt_volumes,
+        storage_classes: options.storage_classes.clone(),
         status: options.status_kinds.clone(),
         map: options.map.clone(),
         families: target.families.clone(),

@@ -1,7 +1,8 @@
-//! `lifeboat restore`: puts a snapshot's objects back into a cluster: plan, ask, apply. What is planned and how it is
+//! `lifeboat restore`: puts a snapshot's objects and volumes back into a cluster: plan, ask, apply. What is planned and how it is
 //! applied is `lifeboat_agent::restore`'s.
 
 mod source;
+mod volumes;
 
 use crate::args::RepoArgs;
 use crate::context::Context;
@@ -10,9 +11,10 @@ use crate::seen::state_folder;
 use anyhow::{Context as _, Result};
 use lifeboat_agent::cluster::{Cluster, ConnectOptions};
 use lifeboat_agent::restore::order::Phase;
+use lifeboat_agent::restore::volumes::{FillOptions, Filler};
 use lifeboat_agent::restore::{
-    ClusterScope, Event, Hooks, LabelSelector, NamespaceMap, RestoreOptions, RestorePlan, RestoreReport,
-    Selection, apply, plan,
+    ClusterScope, Event, Hooks, LabelSelector, NamespaceMap, ObjectSource, RestoreOptions, RestorePlan,
+    RestoreReport, Selection, apply, plan,
 };
 use lifeboat_common::exit::{Exit, UsageError};
 use lifeboat_common::progress::{Mode, Progress, Unit};
@@ -21,12 +23,14 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use volumes::{Bars, VolumeArgs};
 
-/// Restore a snapshot's objects into a cluster
+/// Restore a snapshot's objects and volumes into a cluster
 ///
 /// First a plan is computed and shown: what is created, in which order, and what to know
 /// before. Then, after you said yes, it is applied. A restore only ever creates: what exists is
-/// left alone and reported. An interrupted restore goes on when the same command is run again.
+/// left alone and reported. A claim gets its volume when all of its data is in it, before anything
+/// that mounts it is made. An interrupted restore goes on when the same command is run again.
 ///
 /// Exit codes: 0 all created, or there already and the same; 3 something there differs, or was
 /// left out; 1 failed.
@@ -34,6 +38,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 ///   lifeboat restore latest --repo file:///vault --identity identity.txt \
 ///       --kubeconfig admin.conf --dry-run
 ///   lifeboat restore 42 --namespace web --namespace-map web=web-old \
+///       --repo file:///vault -i identity.txt
+///   lifeboat restore latest --volume web/data:uploads --as-claim data-old \
 ///       --repo file:///vault -i identity.txt
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -63,6 +69,9 @@ pub(crate) struct RestoreArgs {
 
     #[command(flatten)]
     select: SelectArgs,
+
+    #[command(flatten)]
+    volumes: VolumeArgs,
 
     /// Restore a namespace under another name; may be repeated
     #[arg(long, value_name = "OLD=NEW")]
@@ -139,15 +148,28 @@ pub(crate) async fn run(args: &RestoreArgs, context: &mut Context<'_>) -> Result
         args.state.clone().or_else(|| state_folder().map(|s| s.join("restore"))).ok_or_else(|| {
             UsageError::new("There is no home folder to remember an interrupted restore in; add --state DIR")
         })?;
+    let part = args.volumes.part()?;
     let reading = Reading::open(&args.repo, Trust::Required, context).await?;
-    let open = reading.open_snapshot(&args.snapshot, &[]).await?;
+    let open = match &part {
+        Some(part) => reading.open_for(&args.snapshot, &part.paths()).await?,
+        None => reading.open_snapshot(&args.snapshot, &[]).await?,
+    };
     options.snapshot = open.snapshot().manifest.id.to_hex();
-    let source = SnapshotSource::new(open);
+    let mut data = if args.volumes.are_wanted() { volumes::all(&open)? } else { volumes::Data::new() };
+    let open = Arc::new(open);
+    let stored = SnapshotSource::new(Arc::clone(&open), args.volumes.are_wanted());
+    let mut one = None;
+    if let Some(part) = &part {
+        let found = part.find(&open, &stored).await?;
+        (one, data) = (Some(found.0), found.1);
+        options.part = part.fingerprint();
+    }
+    let source: &dyn ObjectSource = one.as_ref().map_or(&stored, |one| one);
     let connect = ConnectOptions { clock: Arc::clone(&context.clock), ..ConnectOptions::default() };
     let cluster = Cluster::connect(args.kubeconfig.as_deref(), args.context.as_deref(), connect).await?;
-    let mut plan = plan(&cluster, &source, &options).await?;
+    let mut plan = plan(&cluster, source, &options).await?;
     if args.dry_run {
-        plan.dry_run(&cluster, &source).await?;
+        plan.dry_run(&cluster, source).await?;
         show_plan(args, &plan, context)?;
         return Ok(exit_of_plan(&plan));
     }
@@ -161,8 +183,17 @@ pub(crate) async fn run(args: &RestoreArgs, context: &mut Context<'_>) -> Result
     let journal = plan.journal(&journals)?;
     let shown = Shown::new(Mode::choose(args.json), plan.summary.objects as u64);
     let progress = |event| shown.show(event);
-    let hooks = Hooks { progress: &progress, ..Hooks::default() };
-    let report = apply(&cluster, &source, &plan, journal, &hooks).await;
+    let bars = Bars::new(Mode::choose(args.json));
+    let filler = Filler {
+        cluster: &cluster,
+        source: &stored,
+        store: Arc::clone(reading.repository.store()),
+        data,
+        options: FillOptions { parallel: args.volumes.parallel(), ..FillOptions::of(args.volumes.image()) },
+        progress: &|claim, event| bars.show(claim, event),
+    };
+    let hooks = Hooks { progress: &progress, volumes: Some(&filler), ..Hooks::default() };
+    let report = apply(&cluster, source, &plan, journal, &hooks).await;
     shown.finish();
     let report = report.context("The restore stopped; the same command goes on where it stopped")?;
     show_report(args, &report, context)?;
@@ -192,6 +223,7 @@ impl RestoreArgs {
             map: NamespaceMap::parse(&self.namespace_map).map_err(|e| usage(&e))?,
             rerun_jobs: self.rerun_jobs,
             adopt_volumes: self.adopt_volumes,
+            storage_classes: self.volumes.classes()?,
             skip_managed: self.skip_managed,
             status_kinds: self.status.clone(),
             ..RestoreOptions::of("")

@@ -1,14 +1,16 @@
 //! Chunks by reference, for any number of concurrent readers of one snapshot, within a bound of memory.
 
 use super::cache::Cache;
-use super::error::{ReadError, damaged};
+use super::error::{ReadError, damaged, of_store};
+use super::grant::{GrantedPack, PackKeys};
 use super::keyring::Keyring;
 use super::pack_file::{BulkPack, PackFile, PackSource};
 use super::packs::PackIndex;
 use crate::store::SharedRead;
 use bytes::Bytes;
 use lifeboat_format::id::Handle;
-use lifeboat_format::pack::Reference;
+use lifeboat_format::layout;
+use lifeboat_format::pack::{HEADER_MAX, Header, Reference};
 use std::sync::Arc;
 use tokio::sync::Mutex;
 
@@ -51,9 +53,20 @@ impl ChunkReader {
         epoch: Option<u64>,
         index: PackIndex,
     ) -> Self {
+        Self::of(seq, PackSource { store, keys: PackKeys::Ring(keyring), epoch }, index)
+    }
+
+    /// Reads with the keys of a few packs, and knows no other pack.
+    pub(super) fn granted(seq: u64, store: SharedRead, packs: &[GrantedPack]) -> Self {
+        let index = PackIndex::of(packs.iter().map(|p| (p.handle, p.pack)));
+        let keys = PackKeys::granted(packs);
+        Self::of(seq, PackSource { store, keys, epoch: None }, index)
+    }
+
+    fn of(seq: u64, source: PackSource, index: PackIndex) -> Self {
         Self {
             seq,
-            source: PackSource { store, keyring, epoch },
+            source,
             index,
             packs: Cache::new(PACKS_CAPACITY),
             frames: Cache::new(FRAMES_CAPACITY),
@@ -95,6 +108,24 @@ impl ChunkReader {
     /// The snapshot does not name it, or it is missing, damaged, or sealed for another key.
     pub async fn bulk(&self, handle: &Handle) -> Result<BulkPack, ReadError> {
         self.pack(handle).await.map(BulkPack::new)
+    }
+
+    /// The pack of that handle with the key that opens it and no other, by reading its header.
+    ///
+    /// # Errors
+    /// The snapshot does not name it, or it is missing, damaged, or sealed for another key.
+    pub async fn pack_key(&self, handle: &Handle) -> Result<GrantedPack, ReadError> {
+        let pack = self.index.get(handle).ok_or(ReadError::UnnamedPack { seq: self.seq, handle: *handle })?;
+        let (store, key) = (&self.source.store, layout::pack(&pack.sha256));
+        let name = store.describe();
+        let start = store.get_range(&key, 0, HEADER_MAX as u64).await;
+        let start = start.map_err(|e| of_store(&name, &key, e))?;
+        let header = Header::parse(&start).map_err(|e| damaged(&name, &key, e))?;
+        if header.handle != *handle {
+            return Err(damaged(&name, &key, "it is another pack than the snapshot's list says"));
+        }
+        let opened = self.source.keys.of(&key, &header, self.source.epoch).await?;
+        Ok(GrantedPack { handle: *handle, pack, key: opened })
     }
 
     fn cut(&self, pack: &PackFile, frame: &Bytes, reference: &Reference) -> Result<Bytes, ReadError> {

@@ -8,6 +8,7 @@ mod cache;
 mod chain;
 mod chunks;
 mod error;
+mod grant;
 mod keyring;
 mod links;
 mod listing;
@@ -25,6 +26,7 @@ mod verify;
 pub use chain::{Anomaly, AnomalyKind, Fate, Snapshot, SnapshotList};
 pub use chunks::ChunkReader;
 pub use error::ReadError;
+pub use grant::{GrantedPack, TreeGrant};
 pub use keyring::Keyring;
 pub use links::Link;
 pub use map::{KeyRange, MapEntry, first, get, reference_list, references, value, walk};
@@ -37,7 +39,7 @@ pub use repository::{Claims, Repository, claims};
 pub use resolve::ResolveError;
 pub use shown::{shown, unshown};
 pub use snapshot::{Domain, Listed, ObjectFilter, OpenSnapshot, Stored};
-pub use tree::{Change, Piece, Placement, Tree, TreeEntry};
+pub use tree::{Change, Needs, Piece, Placement, Tree, TreeEntry};
 pub use verify::{Damage, DamageKind, Progress, Unchecked, VerifyOptions, VerifyReport, verify};
 
 #[cfg(test)]

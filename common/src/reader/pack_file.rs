@@ -6,7 +6,7 @@ mod bulk;
 pub use bulk::{BulkPack, SealedFrames};
 
 use super::error::{ReadError, cut_short, damaged, of_store};
-use super::keyring::Keyring;
+use super::grant::PackKeys;
 use super::packs::PackRef;
 use crate::store::SharedRead;
 use bytes::Bytes;
@@ -31,7 +31,7 @@ const INLINE_MAX: usize = 64 << 10;
 #[derive(Debug, Clone)]
 pub(super) struct PackSource {
     pub(super) store: SharedRead,
-    pub(super) keyring: Arc<Keyring>,
+    pub(super) keys: PackKeys,
     /// The epoch that the snapshot's own packs are sealed to.
     pub(super) epoch: Option<u64>,
 }
@@ -89,8 +89,7 @@ impl PackFile {
                 .await
                 .map_err(|e| of_store(&name, &key, e))?,
         };
-        let run_key = source.keyring.run_key(&key, &header.sealed_run_key, source.epoch).await?;
-        let pack_key = run_key.pack_key(&header.handle);
+        let pack_key = source.keys.of(&key, &header, source.epoch).await?;
         let directory = header.open_directory(&pack_key, &trailer, sealed.to_vec()).map_err(|e| bad(&e))?;
         let store = Arc::clone(&source.store);
         let size = pack.size;

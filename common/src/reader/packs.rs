@@ -41,6 +41,11 @@ impl PackIndex {
         Ok(index)
     }
 
+    /// Of packs that somebody else has bound.
+    pub(super) fn of(packs: impl IntoIterator<Item = (Handle, PackRef)>) -> Self {
+        Self { packs: packs.into_iter().collect() }
+    }
+
     fn add(&mut self, seq: u64, set: &PackSet, list: &PackList) -> Result<(), ReadError> {
         for entry in chosen(seq, set, list) {
             let entry = entry?;

@@ -13,7 +13,9 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt as _, TryStreamExt as _};
 use lifeboat_format::body::{Body, DomainEntry, DomainKind, object_key};
+use lifeboat_format::id::Handle;
 use lifeboat_format::pack::Reference;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Values out of their page that are fetched at a time.
@@ -31,7 +33,11 @@ pub struct OpenSnapshot {
     domains: Vec<Domain>,
     problems: Vec<String>,
     chunks: Arc<ChunkReader>,
+    owners: Owners,
 }
+
+/// Packs that are known to be a domain's, since its root is in them, with its folder.
+pub(super) type Owners = Arc<HashMap<Handle, String>>;
 
 /// One domain of the body, its names checked.
 #[derive(Debug, Clone)]
@@ -89,8 +95,14 @@ impl Repository {
         let body = Body::parse(&bytes, &self.cluster, &manifest.id)
             .map_err(|e| ReadError::Snapshot { seq, why: e.to_string() })?;
         let mut problems = Vec::new();
-        let domains = body.domains.iter().filter_map(|d| Domain::check(d, &mut problems)).collect();
-        Ok(OpenSnapshot { snapshot: snapshot.clone(), body, domains, problems, chunks })
+        let domains: Vec<Domain> =
+            body.domains.iter().filter_map(|d| Domain::check(d, &mut problems)).collect();
+        let owned = |d: &Domain| {
+            let folder = d.folder();
+            d.roots.iter().map(|r| (r.handle, folder.clone())).collect::<Vec<_>>()
+        };
+        let owners = Arc::new(domains.iter().flat_map(owned).collect());
+        Ok(OpenSnapshot { snapshot: snapshot.clone(), body, domains, problems, chunks, owners })
     }
 }
 
@@ -174,6 +186,10 @@ impl OpenSnapshot {
     #[must_use]
     pub fn problems(&self) -> &[String] {
         &self.problems
+    }
+
+    pub(super) fn owners(&self) -> &Owners {
+        &self.owners
     }
 
     /// The snapshot's chunks, for what reads more than objects.

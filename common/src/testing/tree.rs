@@ -1,4 +1,5 @@
-//! Trees of files in test repositories. All trees of a snapshot share chunks, so that equal pages are one.
+//! Trees of files in test repositories. All trees of paths share chunks, so that equal pages are one; each volume has
+//! packs of its own, as every domain has.
 
 use super::{Run, Sink, infallible};
 use lifeboat_format::body::{DomainEntry, DomainKind};
@@ -95,20 +96,25 @@ impl PageSink for Dedup<'_> {
     }
 }
 
-/// Stores trees: their domains, and the packs that they share.
+/// The packs of one domain, by its name.
+type Packs = (String, Vec<SealedPack>);
+
+/// Stores trees: their domains, and their packs.
 pub(super) fn store(
     run: &Run,
     dedup: &Secret32,
     trees: &BTreeMap<(DomainKind, String, String), TestTree>,
-) -> (Vec<DomainEntry>, Vec<SealedPack>) {
-    let sink = Sink { run, open: run.builder(), sealed: Vec::new() };
-    let mut sink = Dedup { sink, known: HashMap::new() };
+) -> (Vec<DomainEntry>, Vec<Packs>) {
+    let fresh =
+        || Dedup { sink: Sink { run, open: run.builder(), sealed: Vec::new() }, known: HashMap::new() };
+    let mut shared = fresh();
     // The same cuts in all of them, as in the snapshots of one volume.
     let keys = DomainKeys::new(dedup, "path/test");
-    let mut domains = Vec::new();
+    let (mut domains, mut packs) = (Vec::new(), Vec::new());
     for ((kind, namespace, name), tree) in trees {
-        let root = store_one(&keys, tree, &mut sink);
-        domains.push(DomainEntry {
+        let mut own = (*kind == DomainKind::Volume).then(fresh);
+        let root = store_one(&keys, tree, own.as_mut().unwrap_or(&mut shared));
+        let domain = DomainEntry {
             kind: *kind,
             namespace: namespace.clone(),
             name: name.clone(),
@@ -116,11 +122,20 @@ pub(super) fn store(
             roots: root.into_iter().collect(),
             entries: tree.len() as u64,
             bytes: tree.entries.values().map(|(_, content)| content.len() as u64).sum(),
-        });
+        };
+        packs.extend(own.map(|own| (domain.domain(), own.finish())));
+        domains.push(domain);
     }
-    let Sink { open, mut sealed, .. } = sink.sink;
-    sealed.push(open.finish());
-    (domains, sealed)
+    packs.push(("trees".to_owned(), shared.finish()));
+    (domains, packs)
+}
+
+impl Dedup<'_> {
+    fn finish(self) -> Vec<SealedPack> {
+        let Sink { open, mut sealed, .. } = self.sink;
+        sealed.push(open.finish());
+        sealed
+    }
 }
 
 fn store_one(keys: &DomainKeys, tree: &TestTree, sink: &mut Dedup<'_>) -> Option<Reference> {

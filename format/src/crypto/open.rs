@@ -107,6 +107,49 @@ impl EpochIdentity {
     }
 }
 
+/// The key of one fill worker: made in memory for one connection, and never written.
+pub struct OneTimeIdentity(age::x25519::Identity);
+
+impl std::fmt::Debug for OneTimeIdentity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "OneTimeIdentity({})", self.recipient())
+    }
+}
+
+impl OneTimeIdentity {
+    #[must_use]
+    pub fn generate() -> Self {
+        Self(age::x25519::Identity::generate())
+    }
+
+    /// What is to be sealed to it is sealed to this: [`super::seal::to_one`].
+    #[must_use]
+    pub fn recipient(&self) -> String {
+        self.0.to_public().to_string()
+    }
+
+    /// Opens an age file sealed to it, of at most `max` bytes in clear.
+    ///
+    /// # Errors
+    /// It is damaged, too long, or sealed to another key.
+    pub fn open(&self, what: &'static str, sealed: &[u8], max: u64) -> Result<Zeroizing<Vec<u8>>> {
+        use std::io::Read as _;
+        let decryptor = age::Decryptor::new(sealed)
+            .map_err(|e| FormatError::malformed(what, format!("not an age file: {e}")))?;
+        let reader = decryptor
+            .decrypt(std::iter::once(&self.0 as &dyn age::Identity))
+            .map_err(|e| FormatError::no_key(what, format!("it is sealed to another key ({e})")))?;
+        // Grown once, so that no copy of keys is left behind.
+        let mut out = Zeroizing::new(Vec::with_capacity(sealed.len()));
+        let read = reader.take(max.saturating_add(1)).read_to_end(&mut out);
+        read.map_err(|e| FormatError::forged(what, format!("damaged: {e}")))?;
+        if out.len() as u64 > max {
+            return Err(FormatError::too_large(what, "it is longer than it can be"));
+        }
+        Ok(out)
+    }
+}
+
 /// An administrator's identities, from one identity file.
 pub struct Identities(Vec<Box<dyn age::Identity + Send + Sync>>);
 

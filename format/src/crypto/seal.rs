@@ -114,6 +114,17 @@ pub fn run_key(epoch: &str, key: &RunKey) -> Result<Vec<u8>> {
         .map_err(|e| FormatError::malformed("epoch recipient", format!("cannot seal to it: {e}")))
 }
 
+/// Seals bytes to one native X25519 recipient. A plugin's is refused: whoever names it must not choose a program of ours.
+///
+/// # Errors
+/// `recipient` is no native age recipient.
+pub fn to_one(recipient: &str, plain: &[u8]) -> Result<Vec<u8>> {
+    let recipient: age::x25519::Recipient =
+        recipient.parse().map_err(|_| FormatError::malformed("recipient", "not an age X25519 recipient"))?;
+    age::encrypt(&recipient, plain)
+        .map_err(|e| FormatError::malformed("recipient", format!("cannot seal to it: {e}")))
+}
+
 /// Seals bytes to every recipient, as one age file that stock `age -d` opens.
 pub fn to_recipients(recipients: &[Recipient], plain: &[u8]) -> Result<Vec<u8>> {
     let mut boxed: Vec<Box<dyn age::Recipient>> = Vec::new();

@@ -16,6 +16,7 @@ mod faults_front;
 mod faults_primary;
 mod faults_store;
 mod faults_vault;
+mod fill;
 mod flips;
 mod forms;
 mod harness;

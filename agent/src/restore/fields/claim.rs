@@ -35,6 +35,7 @@ pub(super) fn claim(key: &ObjectKey, doc: &mut Node<'_>, rules: &FieldRules, not
     }
     let namespace = key.namespace.as_deref().unwrap_or_default();
     let filled = rules.filled.get(&(namespace.to_owned(), key.name.clone()));
+    map_class(doc, rules);
     let Some(spec) = doc.get("spec") else { return Verdict::Keep };
     if let Some(volume) = filled {
         spec.set("volumeName", Node::new(volume));
@@ -53,6 +54,21 @@ pub(super) fn claim(key: &ObjectKey, doc: &mut Node<'_>, rules: &FieldRules, not
         grow(spec, capacity, notes);
     }
     Verdict::Keep
+}
+
+/// Names the storage class as it is called in the target.
+pub(super) fn map_class(claim: &mut Node<'_>, rules: &FieldRules) {
+    const OLD: &str = "volume.beta.kubernetes.io/storage-class";
+    if rules.storage_classes.is_empty() {
+        return;
+    }
+    for (folder, field) in [(&["spec"][..], "storageClassName"), (&["metadata", "annotations"], OLD)] {
+        if let Some(folder) = claim.at(folder)
+            && let Some(new) = folder.text(&[field]).and_then(|old| rules.storage_classes.get(&old))
+        {
+            folder.set(field, Node::new(new));
+        }
+    }
 }
 
 /// Whether deleting the owner would delete the claim, and so the data, with it.

@@ -44,6 +44,14 @@ impl Target {
         Ok(Self { fd, path: path.to_owned(), stepwise: AtomicBool::new(false) })
     }
 
+    /// Removes what a run that was killed left unfinished in the directory itself: for one that is the restore's own.
+    /// In directories that a restore makes this happens without being asked for.
+    pub fn remove_left_behind(&self) {
+        if let Ok(own) = self.directory(b"", READ) {
+            super::partial::remove_left_behind(own);
+        }
+    }
+
     /// As it was given.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -3,7 +3,7 @@
 
 use lifeboat_common::progress::Progress;
 use lifeboat_common::reader::shown;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -13,7 +13,7 @@ const NAMED_MAX: usize = 1000;
 const NOT_SET_MAX: usize = 64;
 
 /// The result of a restore.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// Made, or found as an earlier run left them.
     pub directories: u64,
@@ -42,7 +42,7 @@ pub struct Report {
 }
 
 /// How many, and the first of them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Named {
     pub total: u64,
     pub first: Vec<String>,

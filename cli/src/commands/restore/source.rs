@@ -9,18 +9,21 @@ use lifeboat_format::body::kind_group;
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Missed objects that the plan names.
 const GAPS_MAX: usize = 200;
 
 #[derive(Debug)]
 pub(super) struct SnapshotSource {
-    open: OpenSnapshot,
+    open: Arc<OpenSnapshot>,
+    /// The data of volumes is restored, too.
+    volumes: bool,
 }
 
 impl SnapshotSource {
-    pub(super) fn new(open: OpenSnapshot) -> Self {
-        Self { open }
+    pub(super) fn new(open: Arc<OpenSnapshot>, volumes: bool) -> Self {
+        Self { open, volumes }
     }
 }
 
@@ -63,8 +66,8 @@ impl ObjectSource for SnapshotSource {
     fn gaps(&self) -> Vec<String> {
         let mut gaps: Vec<String> = self.open.problems().to_vec();
         let volumes = self.open.domains().iter().filter(|d| !d.has_objects()).count();
-        if volumes > 0 {
-            gaps.push(format!("the data of {volumes} volumes is not restored by this version"));
+        if volumes > 0 && !self.volumes {
+            gaps.push(format!("the data of {volumes} volumes is not restored: their claims are made empty"));
         }
         let report: Result<lifeboat_agent::select::Report, _> = serde_json::from_slice(self.open.report());
         let Ok(report) = report else { return gaps };

@@ -44,6 +44,11 @@ impl PageCursor {
         })
     }
 
+    /// The next page, if that is what comes next.
+    pub(in crate::reader) fn page(&self) -> Option<Reference> {
+        self.walk.todo.last().filter(|_| self.entries.is_empty()).map(|todo| todo.reference)
+    }
+
     /// The next entry, if that is what comes next.
     pub(in crate::reader) fn take_entry(&mut self) -> Option<MapEntry> {
         self.entries.pop_front()

@@ -6,15 +6,17 @@
 
 mod content;
 mod diff;
+mod needs;
 
 pub use content::{Piece, Placement};
 pub use diff::Change;
+pub use needs::Needs;
 
 use super::chunks::ChunkReader;
 use super::error::ReadError;
 use super::map::{self, KeyRange, MapEntry};
 use super::shown::shown;
-use super::snapshot::{Domain, OpenSnapshot};
+use super::snapshot::{Domain, OpenSnapshot, Owners};
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use lifeboat_format::pack::Reference;
@@ -24,9 +26,10 @@ use std::sync::Arc;
 /// The tree of one volume or path. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Tree {
-    chunks: Arc<ChunkReader>,
-    root: Option<Reference>,
-    folder: Arc<str>,
+    pub(super) chunks: Arc<ChunkReader>,
+    pub(super) root: Option<Reference>,
+    pub(super) folder: Arc<str>,
+    pub(super) owners: Owners,
 }
 
 /// An entry of a tree.
@@ -47,9 +50,10 @@ impl OpenSnapshot {
     /// The snapshot says that the domain has several maps, which no tree has.
     pub fn tree(&self, domain: &Domain) -> Result<Tree, ReadError> {
         let folder: Arc<str> = domain.folder().into();
+        let owners = Arc::clone(self.owners());
         match domain.roots.as_slice() {
-            [] => Ok(Tree { chunks: Arc::clone(self.chunks()), root: None, folder }),
-            [root] => Ok(Tree { chunks: Arc::clone(self.chunks()), root: Some(*root), folder }),
+            [] => Ok(Tree { chunks: Arc::clone(self.chunks()), root: None, folder, owners }),
+            [root] => Ok(Tree { chunks: Arc::clone(self.chunks()), root: Some(*root), folder, owners }),
             more => {
                 let why = format!("a tree has {} maps", more.len());
                 Err(ReadError::Snapshot { seq: self.seq(), why }.at(folder.to_string()))
@@ -141,7 +145,7 @@ impl Tree {
         Err(self.wrong(&entry.path, "its chunks are not as long as its size says"))
     }
 
-    fn decode(&self, entry: MapEntry) -> Result<TreeEntry, ReadError> {
+    pub(super) fn decode(&self, entry: MapEntry) -> Result<TreeEntry, ReadError> {
         let path = tree::path_of(&entry.key).map_err(|e| self.wrong(&entry.key, e))?;
         let attributes = Attributes::parse(&entry.inline).map_err(|e| self.wrong(&path, e))?;
         let file = attributes.kind == NodeKind::File;
@@ -160,7 +164,7 @@ impl Tree {
 }
 
 /// Keys of what is below `path`.
-fn below(path: &[u8]) -> KeyRange {
+pub(super) fn below(path: &[u8]) -> KeyRange {
     // The root's own key is empty, and every other begins with something.
     if path.is_empty() { KeyRange::from(vec![0]) } else { KeyRange::prefix(&tree::subtree_prefix(path)) }
 }

@@ -7,7 +7,7 @@ async fn source(r: &TestRepository) -> SnapshotSource {
     let opened = r.open().await;
     let list = opened.snapshots().await.unwrap();
     let open = opened.open_snapshot(list.latest().unwrap(), r.keyring(&opened)).await.unwrap();
-    SnapshotSource::new(open)
+    SnapshotSource::new(std::sync::Arc::new(open), true)
 }
 
 fn sample() -> SnapshotBuilder {
