@@ -20,6 +20,7 @@ pub(crate) mod state;
 #[cfg(test)]
 mod testing;
 pub(crate) mod upload;
+pub mod volumes;
 
 use crate::cluster::Cluster;
 use crate::select::coverage::Table;

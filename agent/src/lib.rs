@@ -12,3 +12,4 @@ pub mod metrics;
 pub mod restore;
 pub mod select;
 pub mod tree;
+pub mod volume;

@@ -11,6 +11,7 @@ pub mod labels;
 pub mod order;
 pub mod report;
 pub mod rules;
+pub mod volumes;
 
 pub use classify::{Class, Derived, Excluded, Skipped, classify, classify_broken, classify_kind, opted_out};
 pub use facts::Facts;
