@@ -7,8 +7,9 @@ pub(crate) mod commit;
 mod control;
 mod error;
 pub(crate) mod head;
+pub(crate) mod ledger;
 pub(crate) mod log;
-mod look;
+pub(crate) mod look;
 pub(crate) mod pack;
 mod read;
 mod request;
@@ -33,6 +34,7 @@ use lifeboat_format::manifest::{Manifest, SignedManifest};
 use pack::Packer;
 use send::Sending;
 use state::{Held, State};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 pub use control::{Control, Stop};
@@ -197,7 +199,12 @@ impl Run<'_> {
             own: interrupted_own,
             sealed_run_key: packer.sealed_run_key().to_vec(),
             covered: sealed.covered,
-            remains: Remains::Objects(packer.needed().map(|(id, reference)| (*id, *reference)).collect()),
+            listed: Vec::new(),
+            kept: HashSet::new(),
+            remains: Remains::Run {
+                objects: Some(packer.needed().map(|(id, reference)| (*id, *reference)).collect()),
+                volumes: Vec::new(),
+            },
             manifest,
             may_commit: self.control.may_commit,
         };

@@ -7,12 +7,13 @@ mod due;
 mod elect;
 mod history;
 mod lead;
-mod objects;
+pub(crate) mod objects;
 pub mod plan;
 mod retry;
 mod run;
 mod status;
 mod told;
+pub mod volumes;
 mod wanted;
 mod write;
 

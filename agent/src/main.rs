@@ -29,6 +29,8 @@ enum Command {
     Controller(commands::controller::Args),
     /// Print the definitions of Lifeboat's kinds
     Crds(commands::crds::Args),
+    /// Read the volumes of one node that VolumeBackup objects name
+    Node(commands::node::Args),
 }
 
 #[tokio::main]
@@ -40,6 +42,7 @@ async fn main() -> ExitCode {
         Command::BackupPath(args) => commands::backup_path::run(args).await,
         Command::Controller(args) => commands::controller::run(args).await,
         Command::Crds(args) => commands::crds::run(&args),
+        Command::Node(args) => commands::node::run(args).await,
     };
     match done {
         Ok(exit) => exit.into(),

@@ -46,6 +46,17 @@ pub struct AgentConfig {
     pub s3: S3Options,
 }
 
+/// What the daemon of a node needs: where the repository is. No charter, no signing key and no state: what it is to do,
+/// and under which keys, comes with each order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeConfig {
+    pub repo: StoreUrl,
+    pub cluster: ClusterName,
+    #[serde(default)]
+    pub s3: S3Options,
+}
+
 /// What a replicator needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -156,6 +167,13 @@ impl Relocate for AgentConfig {
         self.charter = folder.join(self.charter);
         self.signing_key = folder.join(self.signing_key);
         self.state = folder.join(self.state);
+        self.s3 = self.s3.relative_to(folder);
+        self
+    }
+}
+
+impl Relocate for NodeConfig {
+    fn relocate(mut self, folder: &Path) -> Self {
         self.s3 = self.s3.relative_to(folder);
         self
     }

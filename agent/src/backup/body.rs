@@ -13,6 +13,7 @@ use lifeboat_format::crypto::derive::{Secret32, scope_alias};
 use lifeboat_format::crypto::random;
 use lifeboat_format::id::{RunId, ScopeAlias, SnapshotId};
 use lifeboat_format::manifest::{Counts, Coverage, Manifest, RunResult, SCHEMA};
+use std::collections::HashSet;
 
 /// The domain of the body itself.
 pub const BODY: &str = "body";
@@ -121,7 +122,7 @@ pub(super) fn seal(
 /// What the run covers whole, so that nothing of it need be carried.
 fn covered(request: &Request, gathered: &Gathered, dedup_key: &Secret32) -> Covered {
     if request.full {
-        return Covered::Objects;
+        return Covered::Objects(HashSet::new());
     }
     let whole = request.whole_namespaces.then_some(&gathered.namespaces);
     let objects = whole.into_iter().flatten().map(|n| domain_name(DomainKind::Objects, n, ""));

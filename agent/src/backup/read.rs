@@ -2,6 +2,7 @@
 //! stores into its domain, and counts every other in the report.
 
 use super::BackupError;
+use super::ledger::Stated;
 use super::pack::Packer;
 use super::send::Sending;
 use crate::cluster::{Cluster, Discovery, Item, ListOptions, ReadEvent, Resource, read_all};
@@ -51,7 +52,7 @@ pub async fn gather(
     discovery: Discovery,
     selection: &Selection,
     packer: &mut Packer,
-    sending: &mut Sending<'_>,
+    sending: &mut Sending<Stated<'_>>,
     progress: Progress<'_>,
 ) -> Result<Gathered, BackupError> {
     let mut run = Run::new(Report::new(cluster.now()), selection);

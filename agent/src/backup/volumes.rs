@@ -3,8 +3,10 @@
 
 use super::Request;
 use futures::future::BoxFuture;
+use lifeboat_format::body::{DomainKind, domain_name};
 use lifeboat_format::crypto::derive::Secret32;
 use lifeboat_format::id::{RunId, Sha256};
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedSender;
 
 /// A persistent volume claim.
@@ -43,6 +45,8 @@ pub struct Task {
     /// `agent/<order>`, sealed under the work key.
     pub order: Sha256,
     pub key: Secret32,
+    /// A result of an earlier attempt of this run was of no use any more: it is read again.
+    pub anew: bool,
 }
 
 impl std::fmt::Debug for Task {
@@ -51,8 +55,23 @@ impl std::fmt::Debug for Task {
     }
 }
 
+impl Claim {
+    /// The domain of its tree.
+    #[must_use]
+    pub fn domain(&self) -> String {
+        domain_name(DomainKind::Volume, &self.namespace, &self.name)
+    }
+}
+
+impl std::fmt::Display for Claim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
 /// How still a volume stood while it was read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Consistency {
     /// While it was written.
     Live,

@@ -9,6 +9,7 @@ pub mod events;
 pub mod item;
 pub mod lease;
 pub mod list;
+pub mod node_work;
 pub mod observe;
 pub mod on_demand;
 pub mod own;

@@ -4,3 +4,4 @@ pub(crate) mod backup;
 pub(crate) mod backup_path;
 pub(crate) mod controller;
 pub(crate) mod crds;
+pub(crate) mod node;

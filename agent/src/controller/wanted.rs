@@ -43,7 +43,8 @@ fn agent_namespaces(namespace: &str) -> Vec<String> {
     if namespace == "lifeboat" {
         return Vec::new();
     }
-    [namespace, "lifeboat", "lifeboat-nodes", "lifeboat-restore-*"].map(str::to_owned).to_vec()
+    let nodes = crate::install::nodes::namespace(namespace);
+    [namespace, &nodes, "lifeboat", "lifeboat-nodes", "lifeboat-restore-*"].map(str::to_owned).to_vec()
 }
 
 /// Whether it can be done, as far as can be known before it begins.
@@ -110,7 +111,7 @@ mod tests {
         });
         let wanted = of(&b, "lifeboat");
         assert_eq!((wanted.primary_ttl_hours, wanted.selector.as_deref()), (Some(720), Some("app=web")));
-        assert_eq!(of(&b, "backup").agent_namespaces[0], "backup");
+        assert_eq!(of(&b, "backup").agent_namespaces[..2], ["backup", "backup-nodes"]);
         assert!(words(&b).is_ok());
     }
 

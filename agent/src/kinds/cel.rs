@@ -202,7 +202,9 @@ pub(super) fn volume_backup() -> Vec<Rule> {
         rule("status.conditions[].reason", &[("maxLength", 63)], "", ""),
         rule("status.conditions[].message", &[("maxLength", 256)], "", ""),
     ];
-    for at in ["spec.backup", "spec.claim", "spec.podName", "spec.volumeName", "spec.nodeName", "spec.workKey"] {
+    for at in
+        ["spec.backup", "spec.claim", "spec.podName", "spec.volumeName", "spec.nodeName", "spec.workKey"]
+    {
         all.push(rule(at, NAME, name(), NAME_WORDS));
     }
     all.push(rule("spec.namespace", &[("minLength", 1), ("maxLength", 63)], name(), NAME_WORDS));

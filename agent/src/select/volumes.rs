@@ -140,7 +140,8 @@ impl Asked<'_> {
         if verdict == NamespaceVerdict::Agent {
             return None;
         }
-        if let Some(why) = self.by_selection(verdict).or_else(|| self.by_state()).or_else(|| self.by_label()) {
+        if let Some(why) = self.by_selection(verdict).or_else(|| self.by_state()).or_else(|| self.by_label())
+        {
             return Some(Verdict::Excluded(why));
         }
         let claim = self.claim;
@@ -176,7 +177,9 @@ impl Asked<'_> {
             _ if !selection.labels().matches(&self.claim.labels) => {
                 (Excluded::LabelSelector, "the claim does not have the labels asked for")
             }
-            _ if self.rules.mode == VolumesMode::Off => return Some(Why::new("volumesOff", "volumes are Off")),
+            _ if self.rules.mode == VolumesMode::Off => {
+                return Some(Why::new("volumesOff", "volumes are Off"));
+            }
             _ => return None,
         };
         Some(Why::new(why.as_str(), message))
@@ -225,8 +228,7 @@ impl Asked<'_> {
             ClaimPhase::Bound => {}
         }
         if claim.block || candidates.any_block() {
-            let message =
-                "a volume of mode Block has no files; back it up by other means, or opt the claim out by label";
+            let message = "a volume of mode Block has no files; back it up by other means, or opt the claim out by label";
             return Err(missed("BlockVolume", message.to_owned()));
         }
         let name = claim.volume.clone().unwrap_or_default();

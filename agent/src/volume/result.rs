@@ -38,20 +38,17 @@ pub struct WorkResult {
     /// The volume's new log.
     #[n(7)]
     pub log: VolumeLog,
-    /// Every file of the log.
     #[n(8)]
-    pub files: Vec<Sha256>,
-    #[n(9)]
     pub told: Told,
     /// Seconds since 1970, the worker's clock.
-    #[n(10)]
+    #[n(9)]
     pub started: i64,
-    #[n(11)]
+    #[n(10)]
     pub finished: i64,
     /// Sealed bytes that this attempt sent, lists and log included.
-    #[n(12)]
+    #[n(11)]
     pub sent_bytes: u64,
-    #[n(13)]
+    #[n(12)]
     pub sent_objects: u64,
 }
 

@@ -49,8 +49,13 @@ pub(super) async fn objects_run(world: &World, objects: u32) -> u64 {
         reused,
         own: Default::default(),
         sealed_run_key: packer.sealed_run_key().to_vec(),
-        covered: Covered::Objects,
-        remains: Remains::Objects(packer.needed().map(|(id, r)| (*id, *r)).collect()),
+        listed: Vec::new(),
+        kept: Default::default(),
+        covered: Covered::Objects(Default::default()),
+        remains: Remains::Run {
+            objects: Some(packer.needed().map(|(id, r)| (*id, *r)).collect()),
+            volumes: Vec::new(),
+        },
         manifest: manifest(now, Some(body.into())),
         may_commit: &|| true,
     };

@@ -126,11 +126,15 @@ impl Pod {
     pub fn of(item: &Item) -> Option<Self> {
         let body = item.parse::<PodBody>().unwrap_or_default();
         let (spec, status, meta) = (body.spec, body.status, &item.meta);
-        let all = || [&spec.containers, &spec.init_containers, &spec.ephemeral_containers].into_iter().flatten();
+        let all =
+            || [&spec.containers, &spec.init_containers, &spec.ephemeral_containers].into_iter().flatten();
         let mounted: BTreeSet<&str> =
             all().flatten().flat_map(|c| c.volume_mounts.iter().flatten()).map(|m| m.name.as_str()).collect();
-        let devices: BTreeSet<&str> =
-            all().flatten().flat_map(|c| c.volume_devices.iter().flatten()).map(|m| m.name.as_str()).collect();
+        let devices: BTreeSet<&str> = all()
+            .flatten()
+            .flat_map(|c| c.volume_devices.iter().flatten())
+            .map(|m| m.name.as_str())
+            .collect();
         let claims = spec.volumes.iter().flatten().filter_map(|v| {
             let claim = match (&v.persistent_volume_claim, &v.ephemeral) {
                 (Some(used), _) => used.claim_name.clone(),
@@ -150,7 +154,8 @@ impl Pod {
         }
         let ran = |c: &ContainerStatus| c.state.running.is_some() || c.state.terminated.is_some();
         let states = [&status.container_statuses, &status.init_container_statuses];
-        let known = |key: &&String| key.starts_with("backup.velero.io/") || key.contains("hook.backup.velero.io/");
+        let known =
+            |key: &&String| key.starts_with("backup.velero.io/") || key.contains("hook.backup.velero.io/");
         Some(Self {
             namespace: meta.namespace.clone().unwrap_or_default(),
             name: meta.name.clone(),

@@ -102,7 +102,10 @@ fn steps<'a>(pod: &Pod, hooks: impl Iterator<Item = &'a ExecHook>) -> Vec<Step> 
 /// The hook that the Pod itself asks for.
 fn annotated(pod: &Pod, phase: &str, slips: &mut Vec<String>) -> Option<Step> {
     let get = |what: &str| {
-        pod.annotations.get(&format!("{phase}hook.backup.velero.io/{what}")).map(|v| v.trim()).filter(|v| !v.is_empty())
+        pod.annotations
+            .get(&format!("{phase}hook.backup.velero.io/{what}"))
+            .map(|v| v.trim())
+            .filter(|v| !v.is_empty())
     };
     let command = command(get("command")?);
     if command.len() > MAX_ARGS || command.iter().map(String::len).sum::<usize>() > MAX_COMMAND {
@@ -112,7 +115,10 @@ fn annotated(pod: &Pod, phase: &str, slips: &mut Vec<String>) -> Option<Step> {
     let timeout = get("timeout").and_then(|text| {
         let read = duration(text);
         if read.is_none() {
-            slips.push(format!("the timeout of the {phase}hook of Pod {} cannot be read: 30s is taken", pod.name));
+            slips.push(format!(
+                "the timeout of the {phase}hook of Pod {} cannot be read: 30s is taken",
+                pod.name
+            ));
         }
         read
     });
@@ -216,7 +222,8 @@ mod tests {
         for (good, ms) in [("1.5s", 1500), ("500ms", 500), ("1h1m1s", 3_661_000)] {
             assert_eq!(duration(good), Some(Duration::from_millis(ms)));
         }
-        let forever = pod(&[("pre.hook.backup.velero.io/command", "x"), ("pre.hook.backup.velero.io/timeout", "9h")]);
+        let forever =
+            pod(&[("pre.hook.backup.velero.io/command", "x"), ("pre.hook.backup.velero.io/timeout", "9h")]);
         assert_eq!(none().of(&forever).unwrap().pre[0].timeout, FREEZE);
     }
 
@@ -224,7 +231,8 @@ mod tests {
     fn a_backups_hooks_are_for_the_pods_that_they_select() {
         let exec = |command: &str| ExecHook { command: vec![command.to_owned()], ..ExecHook::default() };
         let all = |change: fn(&mut PodHooks)| {
-            let mut hooks = PodHooks { pre: vec![exec("a"), exec("b")], post: vec![exec("c")], ..PodHooks::default() };
+            let mut hooks =
+                PodHooks { pre: vec![exec("a"), exec("b")], post: vec![exec("c")], ..PodHooks::default() };
             change(&mut hooks);
             SpecHooks::read(&[hooks])
         };
@@ -234,8 +242,10 @@ mod tests {
         assert!(all(|h| h.included_namespaces = vec!["x".to_owned()]).of(&plain).is_none());
         assert!(all(|h| h.excluded_namespaces = vec!["shop".to_owned()]).of(&plain).is_none());
         let with = |value: &str| {
-            let labels = Labels { match_labels: [("app".to_owned(), value.to_owned())].into(), ..Labels::default() };
-            let hooks = PodHooks { label_selector: Some(labels), pre: vec![exec("a")], ..PodHooks::default() };
+            let labels =
+                Labels { match_labels: [("app".to_owned(), value.to_owned())].into(), ..Labels::default() };
+            let hooks =
+                PodHooks { label_selector: Some(labels), pre: vec![exec("a")], ..PodHooks::default() };
             SpecHooks::read(&[hooks]).of(&plain)
         };
         assert!(with("db").is_some() && with("web").is_none());

@@ -1,0 +1,3 @@
+//! Volumes of a Backup.
+
+pub mod plan;
