@@ -103,6 +103,13 @@ impl<L: Ledger> Sending<L> {
         Ok(std::mem::take(&mut self.packs))
     }
 
+    /// Waits for the last pack, and logs it: nothing more comes for a while.
+    pub async fn settle(&mut self) -> Result<(), ResumeError> {
+        let arrived = self.sender.wait().await?;
+        self.note(arrived).await?;
+        self.write_log().await
+    }
+
     /// Logs what is sent or on its way, so that nothing of it is lost.
     pub async fn write_log(&mut self) -> Result<(), ResumeError> {
         self.log.write(self.clock.now(), &self.uploader, &mut self.ledger).await

@@ -10,6 +10,7 @@ use lifeboat_format::crypto::derive::Secret32;
 use lifeboat_format::id::{RunId, ScopeAlias, Sha256};
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use zeroize::Zeroizing;
 
@@ -208,14 +209,14 @@ impl State {
         self.uploads.clear();
     }
 
-    /// What a volume's last, unfinished reading has sent: the key of its upload log, and the newest piece.
+    /// What unfinished readings of volumes have sent: the key of each upload log, and its newest piece.
     #[must_use]
-    pub fn uploads_of(&self, domain: &ScopeAlias) -> Option<(Secret32, Sha256)> {
-        let uploads = self.uploads.iter().find(|u| u.domain == *domain)?;
-        Some((secret(&uploads.key)?, uploads.piece))
+    pub fn all_uploads(&self) -> HashMap<ScopeAlias, (Secret32, Sha256)> {
+        let known = self.uploads.iter().filter_map(|u| Some((u.domain, (secret(&u.key)?, u.piece))));
+        known.collect()
     }
 
-    /// Notes that, or that there is nothing any more.
+    /// Notes what a volume's unfinished reading has sent, or that there is nothing any more.
     pub fn note_uploads(&mut self, domain: ScopeAlias, sent: Option<(&Secret32, Sha256)>) {
         self.uploads.retain(|u| u.domain != domain);
         self.uploads.extend(sent.map(|(key, piece)| VolumeUploads { domain, key: bytes(key), piece }));

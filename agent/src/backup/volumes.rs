@@ -6,8 +6,9 @@ use futures::future::BoxFuture;
 use lifeboat_format::body::{DomainKind, domain_name};
 use lifeboat_format::crypto::derive::Secret32;
 use lifeboat_format::id::{RunId, Sha256};
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedSender;
+
+pub use crate::select::Consistency;
 
 /// A persistent volume claim.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,8 +22,9 @@ pub struct Claim {
 pub enum Choice {
     /// Something mounts it, and it is read there.
     Read,
-    /// Nothing mounts it: its last tree is named again. Partially failed once that is older than so many seconds.
-    Kept { overdue_seconds: i64 },
+    /// Nothing mounts it: its last tree is named again. Partially failed once that is older than so many seconds. Where
+    /// there is none to name, it is `otherwise`: missed or excluded.
+    Kept { overdue_seconds: i64, otherwise: Box<Choice> },
     /// It should be read and cannot be.
     Missed { reason: String, message: String },
     /// By a rule or a label: `optedOut`, `volumesOff`, …
@@ -67,18 +69,6 @@ impl std::fmt::Display for Claim {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
     }
-}
-
-/// How still a volume stood while it was read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Consistency {
-    /// While it was written.
-    Live,
-    /// Between its Pod's pre and post hooks.
-    Hooked,
-    /// Of a snapshot of its storage.
-    Snapshot,
 }
 
 /// What came of a task.

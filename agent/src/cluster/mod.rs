@@ -21,7 +21,7 @@ pub mod resource;
 mod retry;
 pub mod state_secret;
 #[cfg(test)]
-mod test_server;
+pub(crate) mod test_server;
 pub mod text;
 pub mod wait;
 pub mod write;

@@ -265,6 +265,7 @@ impl Job<'_> {
             committing: &|| counters.committing.store(true, Relaxed),
             may_commit: &|| self.runner.term.lasts() && !self.halt.stop.is_stopped(),
             stop: &self.halt.stop,
+            volumes: None,
         };
         backup_under(&setup, &self.runner.reader, &request, self.runner.clock.clone(), control).await
     }

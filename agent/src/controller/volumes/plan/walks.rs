@@ -311,6 +311,7 @@ proptest! {
             world.event(&Event::Pass(1))?;
         }
         prop_assert!(world.plan.is_done());
-        prop_assert!(world.told.values().all(|end| matches!(end, End::Read { .. })));
+        let all = world.told.values().all(|end| matches!(end, End::Read { .. }));
+        prop_assert!(all);
     }
 }
