@@ -23,6 +23,8 @@ pub(crate) mod state;
 mod testing;
 pub(crate) mod upload;
 mod volume_merge;
+#[cfg(test)]
+mod volume_tests;
 mod volume_run;
 pub mod volumes;
 

@@ -7,7 +7,7 @@ mod finish;
 mod origin;
 mod report;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::backup::begin::{self, Begun, Kind, Start};
 use crate::backup::commit::Outcome;

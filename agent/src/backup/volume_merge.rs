@@ -63,6 +63,10 @@ impl VolumesRead {
     pub(super) fn tell(&self, claims: u64, report: &mut Report) {
         if self.none && claims > 0 {
             report.exclude_volumes("noNodeReadsVolumes", claims);
+            tracing::warn!(
+                claims,
+                "no node reads volumes in this run: their claims are stored, what is in them is not"
+            );
             report.warn("no node reads volumes in this run: it stores the claims, and not what is in them");
         }
         if let Some(error) = &self.error {
