@@ -33,6 +33,8 @@ pub struct Options {
     pub image: Option<String>,
     /// Whether daemons read the volumes on the nodes.
     pub nodes: bool,
+    /// The kubelet's directory on the nodes, where it is not `/var/lib/kubelet`, or not the one that was given before.
+    pub kubelet: Option<String>,
     /// Of the schedule that a first installation makes; when one is given, also of one that exists.
     pub schedule: Option<String>,
     pub time_zone: Option<String>,
@@ -52,6 +54,7 @@ impl Options {
             files,
             image: None,
             nodes: true,
+            kubelet: None,
             schedule: None,
             time_zone: None,
             ports: Vec::new(),
@@ -148,6 +151,7 @@ pub async fn install(
             });
         }
     }
+    options.kubelet = options.kubelet.or(present.kubelet);
     let asked = options.schedule.is_some() || options.time_zone.is_some();
     let objects = objects::objects(&options);
     let (definitions, rest): (Vec<&Object>, Vec<&Object>) =

@@ -44,6 +44,34 @@ pub struct AgentConfig {
     pub state: PathBuf,
     #[serde(default)]
     pub s3: S3Options,
+    #[serde(default, skip_serializing_if = "VolumesConfig::is_default")]
+    pub volumes: VolumesConfig,
+}
+
+/// How the controller has volumes read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct VolumesConfig {
+    /// Volumes at a time on one node; the nodes' --concurrency, or less.
+    pub per_node: usize,
+    /// Volumes at a time in the cluster.
+    pub in_all: usize,
+    /// Folders of nodes below which volumes of the kind hostPath are read; the nodes' --host-path names them, too.
+    pub host_paths: Vec<String>,
+    /// A volume that nothing mounts, and that was read so many hours ago, makes a backup partially failed.
+    pub stale_hours: u32,
+}
+
+impl Default for VolumesConfig {
+    fn default() -> Self {
+        Self { per_node: 2, in_all: 16, host_paths: Vec::new(), stale_hours: 7 * 24 }
+    }
+}
+
+impl VolumesConfig {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What the daemon of a node needs: where the repository is. No charter, no signing key and no state: what it is to do,

@@ -6,6 +6,7 @@ pub mod discover;
 mod discovery_wire;
 pub mod error;
 pub mod events;
+pub mod exec;
 pub mod item;
 pub mod lease;
 pub mod list;
@@ -23,6 +24,7 @@ pub mod state_secret;
 #[cfg(test)]
 pub(crate) mod test_server;
 pub mod text;
+pub mod volumes;
 pub mod wait;
 pub mod write;
 

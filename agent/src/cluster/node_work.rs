@@ -81,6 +81,12 @@ impl NodeWork {
         futures::stream::once(selected).flat_map(move |selector| own.watch_selected::<VolumeBackup>(selector))
     }
 
+    /// Asks for little, so that whoever observes this connection knows whether the API server answers: a watch on which
+    /// nothing happens is silent.
+    pub async fn knock(&self) {
+        let _answer_is_observed = selects(&self.own, &self.selector()).await;
+    }
+
     /// Whether a VolumeBackup is for this node.
     #[must_use]
     pub fn is_ours(&self, volume: &VolumeBackup) -> bool {
@@ -101,8 +107,8 @@ impl NodeWork {
         let request = cluster.get_request(&path, "application/json")?;
         let body = Zeroizing::new(cluster.request_bounded(request, MAX_SECRET).await?.to_vec());
         // The parser's own words could quote a key.
-        let secret: Secret<'_> = serde_json::from_slice(&body)
-            .map_err(|_| cluster.malformed(&path, "the answer is no Secret"))?;
+        let secret: Secret<'_> =
+            serde_json::from_slice(&body).map_err(|_| cluster.malformed(&path, "the answer is no Secret"))?;
         Ok(WorkKeys::of(secret.data))
     }
 
@@ -135,7 +141,8 @@ mod tests {
     #[test]
     fn keys_are_32_bytes_and_never_shown() {
         let (one, short) = (STANDARD.encode([7; 32]), STANDARD.encode([7; 31]));
-        let text = format!(r#"{{"kind": "Secret", "data": {{"one": "{one}", "short": "{short}", "none": "%"}}}}"#);
+        let text =
+            format!(r#"{{"kind": "Secret", "data": {{"one": "{one}", "short": "{short}", "none": "%"}}}}"#);
         let keys = WorkKeys::of(serde_json::from_str::<Secret<'_>>(&text).unwrap().data);
         assert_eq!(keys.get("one").unwrap().expose(), &[7; 32]);
         assert!(keys.get("short").is_none() && keys.get("none").is_none());

@@ -3,6 +3,7 @@
 use crate::backup::Wanted;
 use crate::cluster::own::Own;
 use crate::kinds::{Backup, TemplateScope, seconds};
+use crate::select::labels::LabelSelector;
 use crate::select::{ClusterScope, Selection, SelectionSpec};
 
 /// Namespaces that are looked for; a Backup that names more finds out in its report.
@@ -76,6 +77,10 @@ fn words(backup: &Backup) -> Result<(), Invalid> {
     let invalid = |reason: &str, why: String| Invalid { reason: reason.to_owned(), why };
     for text in [&backup.spec.ttl, &backup.spec.deadline].into_iter().flatten() {
         seconds(text).map_err(|e| invalid("InvalidDuration", e.to_string()))?;
+    }
+    for hooks in &backup.spec.hooks {
+        let text = hooks.label_selector.as_ref().map(|s| s.to_text()).unwrap_or_default();
+        LabelSelector::parse(&text).map_err(|e| invalid("InvalidHook", e.to_string()))?;
     }
     let wanted = of(backup, "lifeboat");
     let spec = SelectionSpec {

@@ -49,7 +49,10 @@ fn app<M: Scrape>(health: Health, metrics: M) -> Router {
     Router::new()
         .route("/healthz", get(|State((health, _)): State<(Health, M)>| async move { said(health.alive()) }))
         .route("/readyz", get(|State((health, _)): State<(Health, M)>| async move { said(health.ready()) }))
-        .route("/metrics", get(|State((_, metrics)): State<(Health, M)>| async move { scraped(metrics.scrape()) }))
+        .route(
+            "/metrics",
+            get(|State((_, metrics)): State<(Health, M)>| async move { scraped(metrics.scrape()) }),
+        )
         .with_state((health, metrics))
 }
 

@@ -56,7 +56,9 @@ impl Files {
 
     /// Those of these names that are there.
     pub(super) fn only<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Self {
-        Self(names.into_iter().filter_map(|name| Some((name.to_owned(), self.0.get(name)?.clone()))).collect())
+        Self(
+            names.into_iter().filter_map(|name| Some((name.to_owned(), self.0.get(name)?.clone()))).collect(),
+        )
     }
 
     pub(super) fn add(&mut self, name: &str, text: Zeroizing<String>) {

@@ -59,6 +59,23 @@ pub(super) fn files(agent: &Files) -> Files {
     files
 }
 
+const PODS: &str = "/pods";
+
+/// Lets the daemons see another directory of the kubelet's; in their containers it is where it always is.
+pub(super) fn set_kubelet(daemons: &mut Value, directory: &str) {
+    let volumes = daemons.pointer_mut("/spec/template/spec/volumes").and_then(Value::as_array_mut);
+    for volume in volumes.into_iter().flatten().filter(|v| v["name"] == "pods") {
+        volume["hostPath"]["path"] = json!(format!("{}{PODS}", directory.trim_end_matches('/')));
+    }
+}
+
+/// What [`set_kubelet`] set.
+pub(super) fn kubelet_of(daemons: &Value) -> Option<String> {
+    let volumes = daemons.pointer("/spec/template/spec/volumes")?.as_array()?;
+    let pods = volumes.iter().find(|v| v["name"] == "pods")?;
+    Some(pods["hostPath"]["path"].as_str()?.strip_suffix(PODS)?.to_owned())
+}
+
 pub(super) fn secret(agent: &Files) -> Value {
     json!({
         "apiVersion": "v1",

@@ -175,6 +175,9 @@ fn fitted(document: Value, options: &Options) -> Value {
             let on_nodes = kind == "DaemonSet";
             let checksum =
                 if on_nodes { nodes::files(&options.files).checksum() } else { options.files.checksum() };
+            if let Some(directory) = options.kubelet.as_ref().filter(|_| on_nodes) {
+                nodes::set_kubelet(&mut document, directory);
+            }
             let template = &mut document["spec"]["template"];
             template["metadata"]["annotations"][CHECKSUM] = json!(checksum);
             if let Some(image) = &options.image {

@@ -128,14 +128,17 @@ mod tests {
         assert!(metrics.render().contains("lifeboat_node_volumes_total{result=\"Failed\"} 0\n"));
         let end = VolumeEnd { result: VolumeResult::Completed, read_bytes: 70, sent_bytes: 7 };
         metrics.ended(&end, Timestamp::UNIX_EPOCH);
-        metrics.ended(&VolumeEnd { result: VolumeResult::Failed, read_bytes: 0, sent_bytes: 1 }, Timestamp::MAX);
+        metrics
+            .ended(&VolumeEnd { result: VolumeResult::Failed, read_bytes: 0, sent_bytes: 1 }, Timestamp::MAX);
         metrics.answered(Verb::Patch, 200);
         let text = metrics.render();
         let exported: BTreeSet<_> =
             text.lines().filter_map(|l| l.strip_prefix("# TYPE ")?.split(' ').next()).collect();
         assert_eq!(exported, NODE.iter().map(|d| d.name).collect());
         for Described { name, labels, .. } in NODE {
-            let sample = text.lines().find(|l| l.starts_with(&format!("{name}{{")) || l.starts_with(&format!("{name} ")));
+            let sample = text
+                .lines()
+                .find(|l| l.starts_with(&format!("{name}{{")) || l.starts_with(&format!("{name} ")));
             assert!(labels.iter().all(|l| sample.unwrap().contains(&format!("{l}=\""))), "{name}");
         }
         for line in ["lifeboat_node_sent_bytes_total 8", "lifeboat_node_last_success_timestamp_seconds 0"] {

@@ -15,6 +15,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 /// How often keys are looked for that a volume waits for.
 const LOOK: Duration = Duration::from_secs(2);
+/// How often the API server is asked whether it is there; readiness knows an answer for a minute.
+const KNOCK: Duration = Duration::from_secs(20);
 /// A loop that does not go on for so long is stuck.
 const STUCK: Duration = Duration::from_secs(180);
 /// After the status of a volume was refused.
@@ -55,6 +57,8 @@ impl Daemon {
         let mut events = Box::pin(self.calls.watch());
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut knock = interval(KNOCK);
+        knock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tokio::pin!(asked);
         loop {
             beat.beat();
@@ -67,6 +71,10 @@ impl Daemon {
                 }
                 event = events.next() => event.is_some_and(|event| self.volumes.take(event)),
                 _ = look.tick() => self.volumes.is_whole(),
+                _ = knock.tick() => {
+                    self.calls.knock().await;
+                    false
+                }
             };
             if changed {
                 self.stop_those_gone();

@@ -124,7 +124,10 @@ impl JobError {
     }
 
     fn is_the_store_s(&self) -> bool {
-        matches!(self, Self::Store(_) | Self::Order(WorkError::Store(_)) | Self::Backup(BackupError::Store(_)))
+        matches!(
+            self,
+            Self::Store(_) | Self::Order(WorkError::Store(_)) | Self::Backup(BackupError::Store(_))
+        )
     }
 }
 
@@ -143,7 +146,8 @@ impl Job {
         let (namespace, claim) = (spec.namespace.as_str(), spec.claim.as_str());
         tracing::info!(namespace, claim, backup = spec.backup, attempt = spec.attempt, "reading a volume");
         let old = self.volume.status.clone().unwrap_or_default();
-        if let Err(end) = sorted(self.calls.tell(&self.volume, status::begun(&old, self.now())).await, &halt) {
+        if let Err(end) = sorted(self.calls.tell(&self.volume, status::begun(&old, self.now())).await, &halt)
+        {
             return end;
         }
         let progress = Arc::new(WorkProgress::default());
@@ -183,7 +187,7 @@ impl Job {
         if order.run.to_hex() != spec.run_id {
             return Err(JobError::Mismatch("it is of another run"));
         }
-        let (place, roots) = (place(spec)?, self.options.roots.clone());
+        let (place, roots) = (place(spec).map_err(JobError::Spec)?, self.options.roots.clone());
         // A file system that does not answer stops a thread, and not the daemon.
         let opened = tokio::task::spawn_blocking(move || VolumeSource::live(&roots, &place));
         let source = opened.await.map_err(|_| JobError::Broken)??;
@@ -201,7 +205,13 @@ impl Job {
         let (status, end) = match read {
             Ok(done) => {
                 let totals = &done.result.totals;
-                tracing::info!(namespace, claim, files = totals.files, bytes = totals.bytes, "a volume was read");
+                tracing::info!(
+                    namespace,
+                    claim,
+                    files = totals.files,
+                    bytes = totals.bytes,
+                    "a volume was read"
+                );
                 (status::completed(&old, &done, self.now()), End::Completed(Box::new(done)))
             }
             Err(_) if halt.halted() == Some(Halted::Gone) => {
@@ -272,7 +282,7 @@ fn sorted(told: Result<VolumeBackup, ClusterError>, halt: &Halt) -> Result<(), E
     }
 }
 
-fn place(spec: &VolumeBackupSpec) -> Result<Place, JobError> {
+fn place(spec: &VolumeBackupSpec) -> Result<Place, &'static str> {
     match (&spec.plugin, &spec.host_path) {
         (Some(plugin), None) => Ok(Place::Pod {
             pod_uid: spec.pod_uid.clone(),
@@ -280,7 +290,7 @@ fn place(spec: &VolumeBackupSpec) -> Result<Place, JobError> {
             volume: spec.volume_name.clone(),
         }),
         (None, Some(path)) => Ok(Place::HostPath(PathBuf::from(path))),
-        _ => Err(JobError::Spec("it names a plugin or a hostPath, and not both")),
+        _ => Err("it must name a plugin or a hostPath, and not both"),
     }
 }
 

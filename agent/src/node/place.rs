@@ -161,7 +161,8 @@ fn open_host_path(roots: &Roots, path: &Path) -> Result<OwnedFd, PlaceError> {
     let not_allowed = || PlaceError::NotAllowed { path: path.to_owned() };
     let rest_of = |allowed: &PathBuf| Some((allowed.clone(), path.strip_prefix(allowed).ok()?));
     // The innermost one, whatever their order.
-    let found = roots.host_paths.iter().filter_map(rest_of).max_by_key(|(allowed, _)| allowed.as_os_str().len());
+    let found =
+        roots.host_paths.iter().filter_map(rest_of).max_by_key(|(allowed, _)| allowed.as_os_str().len());
     let (allowed, rest) = found.ok_or_else(not_allowed)?;
     let mut names = Vec::new();
     for component in rest.components() {

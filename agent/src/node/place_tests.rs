@@ -132,7 +132,8 @@ fn what_is_mounted_is_opened_and_stays_open() {
     let folder = tempfile::tempdir().unwrap();
     // /proc is a mount everywhere; its parent stands for the directory of volumes.
     let mount = Path::new("/proc");
-    let (parent, child) = (root(Path::new("/")).unwrap(), below(&root(Path::new("/")).unwrap(), "proc", mount));
+    let (parent, child) =
+        (root(Path::new("/")).unwrap(), below(&root(Path::new("/")).unwrap(), "proc", mount));
     let child = child.unwrap();
     assert_ne!(mount_of(&parent, mount).unwrap(), mount_of(&child, mount).unwrap());
     let roots = roots(folder.path());

@@ -15,7 +15,9 @@ use std::collections::BTreeMap;
 /// Why there is no filter.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
-    #[error("There is no filter of system calls for this processor: {0}; run the daemon on x86_64 or aarch64")]
+    #[error(
+        "There is no filter of system calls for this processor: {0}; run the daemon on x86_64 or aarch64"
+    )]
     Processor(String),
     #[error(
         "The filter of system calls cannot be installed: {0}; the kernel must have seccomp, and the container's profile must allow seccomp(2)"
@@ -85,8 +87,7 @@ fn program() -> Result<BpfProgram, SandboxError> {
     #[cfg(target_arch = "x86_64")]
     rules.insert(libc::SYS_open, writing(1).map_err(|e| processor(&e))?);
     let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
-    let filter =
-        SeccompFilter::new(rules, SeccompAction::Allow, refused, arch).map_err(|e| processor(&e))?;
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, arch).map_err(|e| processor(&e))?;
     let program: BpfProgram = filter.try_into().map_err(|e: seccompiler::BackendError| processor(&e))?;
     Ok(guarded(program))
 }

@@ -16,7 +16,11 @@ fn the_filter_lets_files_be_read_and_nothing_be_written_or_reached() {
     child.env(FOLDER, folder.path()).stdin(Stdio::null());
     let output = child.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(names, ["file"], "nothing was made, renamed or removed");
     assert_eq!(std::fs::read_to_string(folder.path().join("file")).unwrap(), "content");

@@ -8,8 +8,9 @@ use lifeboat_format::id::Sha256;
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
 
-/// The message of a volume that failed, characters; it is in the status three times.
-const WORDS_MAX: usize = 500;
+/// The message of a volume that failed, bytes, and that of a condition.
+const WORDS_MAX: usize = 1000;
+const CONDITION_MAX: usize = 250;
 
 /// Times in a status are whole seconds.
 fn whole(time: Timestamp) -> Timestamp {
@@ -73,14 +74,9 @@ pub(super) fn failed(
     status
 }
 
-fn ended(
-    old: &VolumeBackupStatus,
-    phase: VolumePhase,
-    reason: &str,
-    words: &str,
-    now: Timestamp,
-) -> Value {
+fn ended(old: &VolumeBackupStatus, phase: VolumePhase, reason: &str, words: &str, now: Timestamp) -> Value {
     let now = whole(now);
+    let words = &clean(words, CONDITION_MAX);
     let mut conditions = old.conditions.clone();
     set_condition(&mut conditions, "Completed", phase == VolumePhase::Completed, reason, words, now);
     set_condition(&mut conditions, "Finished", true, reason, words, now);

@@ -43,6 +43,10 @@ pub(crate) struct InstallArgs {
     #[arg(long)]
     without_nodes: bool,
 
+    /// The kubelet's directory on the nodes (default: what was given before, else /var/lib/kubelet)
+    #[arg(long, value_name = "DIR", value_parser = kubelet_dir)]
+    kubelet_dir: Option<String>,
+
     /// When the daily backup is made: five fields of cron, or @daily-random (default: 17 1 * * *)
     #[arg(long, value_name = "CRON")]
     schedule: Option<String>,
@@ -153,6 +157,7 @@ impl InstallArgs {
             namespace: self.cluster.namespace.clone(),
             image: self.image.clone(),
             nodes: !self.without_nodes,
+            kubelet: self.kubelet_dir.clone(),
             schedule: self.schedule.clone(),
             time_zone: self.time_zone.clone(),
             ports: vec![port],
@@ -161,6 +166,15 @@ impl InstallArgs {
             ..Options::new(loaded.files.clone())
         })
     }
+}
+
+fn kubelet_dir(text: &str) -> std::result::Result<String, String> {
+    let path = text.trim_end_matches('/');
+    let odd = |name: &str| name.is_empty() || name == "." || name == "..";
+    if path.strip_prefix('/').is_some_and(|names| !names.split('/').any(odd)) {
+        return Ok(path.to_owned());
+    }
+    Err("not the absolute path of a directory, such as /var/lib/k0s/kubelet".to_owned())
 }
 
 /// The port in `http://HOST:PORT/…`, or the scheme's own.

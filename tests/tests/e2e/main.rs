@@ -34,4 +34,5 @@ mod tree_kill;
 mod tree_live;
 mod tree_random;
 mod tree_reuse;
+mod volumes;
 mod world;

@@ -114,6 +114,8 @@ struct Volume {
     tries: u32,
     state: State,
     upload_log: Option<String>,
+    /// Another controller saw its Pod frozen until it was read.
+    stood_still: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,6 +175,7 @@ impl Plan {
             tries: 0,
             state: State::Waiting { not_before: Duration::ZERO },
             upload_log: None,
+            stood_still: false,
         });
         self.volumes.len() - 1
     }
@@ -228,7 +231,8 @@ impl Plan {
             match &found.step {
                 Step::Waits | Step::Runs => {}
                 Step::Completed { result } => {
-                    let hooked = self.turns.get(&turn).is_some_and(Turn::is_still);
+                    let still = self.turns.get(&turn).is_some_and(Turn::is_still);
+                    let hooked = still || self.volumes[at].stood_still;
                     let end = End::Read { name, result: result.clone(), hooked };
                     self.end(at, end);
                 }

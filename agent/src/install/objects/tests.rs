@@ -148,7 +148,8 @@ fn kustomize_has_every_file() {
         .map(|entry| entry.unwrap())
         .filter(|entry| entry.path().is_file())
         .map(|entry| entry.file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".yaml") && name != "kustomization.yaml")
+        // hooks.yaml is a right that only those give who want it.
+        .filter(|name| name.ends_with(".yaml") && name != "kustomization.yaml" && name != "hooks.yaml")
         .collect();
     files.push("nodes".to_owned());
     let mut named: Vec<String> = serde_json::from_value(kustomization["resources"].clone()).unwrap();
@@ -193,13 +194,17 @@ fn a_daemon_reads_volumes_and_has_no_other_right() {
     let container = &pod["containers"][0];
     let security = &container["securityContext"];
     assert_eq!(security["capabilities"], json!({ "drop": ["ALL"], "add": ["DAC_READ_SEARCH"] }));
-    assert_eq!((&security["privileged"], &security["allowPrivilegeEscalation"]), (&json!(false), &json!(false)));
+    assert_eq!(
+        (&security["privileged"], &security["allowPrivilegeEscalation"]),
+        (&json!(false), &json!(false))
+    );
     assert_eq!(security["readOnlyRootFilesystem"], true);
     assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
     for mount in container["volumeMounts"].as_array().unwrap() {
         assert_eq!(mount["readOnly"], true, "{mount}");
     }
-    let host: Vec<_> = pod["volumes"].as_array().unwrap().iter().filter(|v| !v["hostPath"].is_null()).collect();
+    let host: Vec<_> =
+        pod["volumes"].as_array().unwrap().iter().filter(|v| !v["hostPath"].is_null()).collect();
     assert_eq!(host.len(), 1);
     assert_eq!(host[0]["hostPath"]["path"], "/var/lib/kubelet/pods");
     let rules = named("Role", nodes::NODE)["rules"].clone();
@@ -214,4 +219,14 @@ fn a_daemon_reads_volumes_and_has_no_other_right() {
     let bound = all.iter().filter(|o| o.kind.ends_with("Binding"));
     let to = |o: &&Object| o.body["subjects"].to_string().contains(nodes::NODE);
     assert_eq!(bound.filter(to).count(), 1, "one Role, and no ClusterRole");
+}
+
+#[test]
+fn the_kubelet_may_be_elsewhere_and_stays_where_it_was_said_to_be() {
+    let other = Options { kubelet: Some("/var/lib/k0s/kubelet/".to_owned()), ..options(NAMESPACE) };
+    let set = one(&objects(&other), "DaemonSet");
+    let text = set.to_string();
+    assert!(text.contains(r#""path":"/var/lib/k0s/kubelet/pods""#), "{text}");
+    assert!(text.contains(r#""mountPath":"/var/lib/kubelet/pods""#), "{text}");
+    assert_eq!(nodes::kubelet_of(&set).as_deref(), Some("/var/lib/k0s/kubelet"));
 }

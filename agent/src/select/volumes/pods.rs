@@ -26,9 +26,13 @@ pub(super) struct Candidates<'a> {
 impl<'a> Candidates<'a> {
     pub(super) fn of(users: &[(&'a Pod, &'a Mount)], rules: &Rules<'_>) -> Self {
         let alive = |pod: &Pod| !matches!(pod.phase, PodPhase::Ended);
-        let living = users.iter().filter(|(pod, _)| alive(pod));
+        let mut living: Vec<_> = users.iter().filter(|(pod, _)| alive(pod)).collect();
+        living.sort_by_key(|(pod, mount)| (&pod.name, &mount.volume));
         Self {
-            users: living.map(|&(pod, mount)| User { pod, mount, out: out(pod, mount, rules) }).collect(),
+            users: living
+                .iter()
+                .map(|&&(pod, mount)| User { pod, mount, out: out(pod, mount, rules) })
+                .collect(),
             ended: users.iter().any(|(pod, _)| !alive(pod)),
         }
     }

@@ -15,6 +15,8 @@ pub struct Adopted {
     pub place: Place,
     /// For how long its Pod has been frozen.
     pub frozen: Option<Duration>,
+    /// It stood still for all of the time that it was read.
+    pub hooked: bool,
     pub upload_log: Option<String>,
 }
 
@@ -22,7 +24,7 @@ impl Plan {
     /// Goes on with a VolumeBackup. It has the time of silence from now on, whenever it was renewed last: clocks of
     /// different machines are not compared.
     pub fn adopt(&mut self, now: Duration, adopted: Adopted) {
-        let Adopted { volume: at, number, place, frozen, upload_log } = adopted;
+        let Adopted { volume: at, number, place, frozen, hooked: stood_still, upload_log } = adopted;
         let Some(volume) = self.volumes.get_mut(at) else { return };
         if !matches!(volume.state, State::Waiting { .. }) {
             return;
@@ -36,6 +38,7 @@ impl Plan {
         volume.number = number;
         volume.tries = number.min(TRIES);
         volume.upload_log = upload_log;
+        volume.stood_still = stood_still;
         volume.state = State::Running {
             turn: id,
             node: place.node.clone(),
@@ -56,12 +59,5 @@ impl Plan {
         turn.members.push(at);
         turn.open.insert(at);
         self.next_turn = self.next_turn.max(id + 1);
-    }
-
-    /// A volume that was read before.
-    pub fn was_read(&mut self, at: usize) {
-        if let Some(volume) = self.volumes.get_mut(at) {
-            volume.state = State::Done;
-        }
     }
 }

@@ -222,14 +222,18 @@ fn what_another_controller_left_goes_on() {
         number: 1,
         place: place("n1", "db", true),
         frozen: Some(frozen),
+        hooked: false,
         upload_log: None,
     };
-    plan.was_read(0);
+    let before = Adopted { frozen: None, hooked: true, ..adopted(0, SECOND) };
+    plan.adopt(Duration::ZERO, before);
     plan.adopt(Duration::ZERO, adopted(1, 900 * SECOND));
     plan.adopt(Duration::ZERO, adopted(2, 900 * SECOND));
     let next = plan.next(Duration::ZERO);
-    assert_eq!(next, [Action::Thaw(0)], "overdue: at once, once, and nothing begins anew");
-    plan.thawed(0, true);
+    assert_eq!(next, [Action::Thaw(1)], "overdue: at once, once, and nothing begins anew");
+    plan.thawed(1, true);
+    plan.seen(SECOND, &seen(&[("a-1".to_owned(), completed())]));
+    assert!(matches!(told(&plan.next(SECOND))[0].1, End::Read { hooked: true, .. }), "it was done before");
     plan.seen(SECOND, &seen(&[("b-1".to_owned(), completed()), ("c-1".to_owned(), completed())]));
     let ends = told(&plan.next(SECOND));
     assert!(ends.iter().all(|(_, e)| matches!(e, End::Read { hooked: false, .. })) && ends.len() == 2);

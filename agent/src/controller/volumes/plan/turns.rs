@@ -44,12 +44,6 @@ impl Turn {
     pub(super) fn is_still(&self) -> bool {
         matches!(self.freeze, Freeze::Frozen(_))
     }
-
-    /// Whether volumes are still read after the Pod was thawed.
-    #[must_use]
-    pub fn has_open(&self) -> bool {
-        !self.open.is_empty()
-    }
 }
 
 impl Plan {
@@ -211,6 +205,7 @@ impl Plan {
         self.next_turn += 1;
         for at in &members {
             self.volumes[*at].number += 1;
+            self.volumes[*at].stood_still = false;
             self.volumes[*at].state = State::Starting { turn: id };
         }
         let freeze = if place.hooks.is_some() { Freeze::Freezing(now) } else { Freeze::None };

@@ -109,13 +109,13 @@ impl World {
                     number: object.number,
                     frozen: object.frozen_at.map(|at| self.now - at),
                     place: object.place,
+                    hooked: false,
                     upload_log: None,
                 },
             );
         }
-        for at in self.told.keys() {
-            self.plan.was_read(*at);
-        }
+        // What was told was told to the one that died: a successor tells it again.
+        self.told.clear();
     }
 
     /// Plans and carries out, until nothing is left to do now.
@@ -233,7 +233,11 @@ impl World {
                     self.objects.values_mut().filter(|o| o.place.node == format!("n{node}") && o.keyed)
                 {
                     object.seen.mark.clone_from(&mark);
-                    object.seen.step = if ends > 0 {
+                    object.seen.step = if matches!(object.seen.step, Step::Completed { .. } | Step::Failed(_))
+                    {
+                        // An end is an end.
+                        object.seen.step.clone()
+                    } else if ends > 0 {
                         ends -= 1;
                         Step::Completed { result: "r".to_owned() }
                     } else {
@@ -245,7 +249,9 @@ impl World {
                 for object in
                     self.objects.values_mut().filter(|o| o.place.node == format!("n{node}") && o.keyed)
                 {
-                    object.seen.step = Step::Failed(Reason::default());
+                    if matches!(object.seen.step, Step::Waits | Step::Runs) {
+                        object.seen.step = Step::Failed(Reason::default());
+                    }
                 }
             }
             Event::Delete(which) => {
