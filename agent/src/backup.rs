@@ -1,6 +1,7 @@
 //! One run: discover → read → chunk → seal → pack → store → manifest. Owns the order of these; each is a file of
 //! `backup/`. Knows nothing of schedules.
 
+mod attempt;
 pub(crate) mod begin;
 pub(crate) mod body;
 pub(crate) mod buffers;
@@ -8,8 +9,9 @@ pub(crate) mod commit;
 mod control;
 mod error;
 pub(crate) mod head;
+pub(crate) mod ledger;
 pub(crate) mod log;
-mod look;
+pub(crate) mod look;
 pub(crate) mod pack;
 mod read;
 mod request;
@@ -21,18 +23,19 @@ pub(crate) mod state;
 #[cfg(test)]
 mod testing;
 pub(crate) mod upload;
+mod volume_merge;
+mod volume_run;
+#[cfg(test)]
+mod volume_tests;
+pub mod volumes;
 
 use crate::cluster::Cluster;
 use crate::select::coverage::Table;
 use crate::select::{Report, Selection};
-use begin::Start;
-use commit::{Commit, Outcome, Remains};
+use attempt::{Attempt, Run};
 use lifeboat_common::clock::Clock;
 use lifeboat_format::id::Sha256;
 use lifeboat_format::manifest::{Manifest, SignedManifest};
-use pack::Packer;
-use send::Sending;
-use state::{Held, State};
 use std::sync::Arc;
 
 pub use control::{Control, Stop};
@@ -69,7 +72,8 @@ pub async fn backup(
     progress: Progress<'_>,
 ) -> Result<Committed, BackupError> {
     let (committing, may_commit, stop) = (|| {}, || true, Stop::never());
-    let control = Control { progress, committing: &committing, may_commit: &may_commit, stop: &stop };
+    let control =
+        Control { progress, committing: &committing, may_commit: &may_commit, stop: &stop, volumes: None };
     backup_under(setup, cluster, request, clock, control).await
 }
 
@@ -88,9 +92,10 @@ pub async fn backup_under(
     };
     let (held, mut state, origin) = stoppable(control.stop, taken).await?;
     setup.check_origin(&mut state, origin)?;
+    let mut done = Vec::new();
     for _ in 0..ATTEMPTS {
         let run = Run { setup, cluster, request, clock: clock.clone(), origin, control };
-        match run.attempt(&held, &mut state).await? {
+        match run.attempt(&held, &mut state, &mut done).await? {
             Attempt::Committed(committed) => return Ok(*committed),
             Attempt::Redo(why) => tracing::warn!(why, "starting the run again"),
         }
@@ -133,87 +138,6 @@ pub async fn survey(
     let mut report = read::count(cluster, discovery, selection, Some(table), progress).await;
     report.finish(cluster.now());
     Ok(report)
-}
-
-struct Run<'a> {
-    setup: &'a Setup,
-    cluster: &'a Cluster,
-    request: &'a Request,
-    clock: Arc<dyn Clock>,
-    origin: Sha256,
-    control: Control<'a>,
-}
-
-enum Attempt {
-    Committed(Box<Committed>),
-    Redo(&'static str),
-}
-
-impl Run<'_> {
-    async fn attempt(&self, held: &Held, state: &mut State) -> Result<Attempt, BackupError> {
-        let (started, stop) = (self.clock.now(), self.control.stop);
-        let kind = begin::Kind::objects();
-        let begin = begin::begin(self.setup, held, state, &kind, started, self.request.run);
-        let begun = match stoppable(stop, begin).await? {
-            Start::Begun(begun) => *begun,
-            Start::Found(manifest) => return Ok(Attempt::Committed(Box::new(Committed::found(*manifest)))),
-        };
-        let reusable = stoppable(stop, begin::reusable_objects(&begun, state, &*self.setup.store)).await?;
-        let begin::Begun { view, memory, interrupted, uploader, upload_log, .. } = begun;
-        let sizes = self.setup.charter.charter().chunking;
-        let mut packer = Packer::new(begun.run_key, begun.sealed_run_key, begun.dedup_key, sizes, reusable);
-        let discovery = stoppable(stop, self.cluster.discover()).await?;
-
-        let aliases = body::Aliases::new(state)?;
-        let mut sending = Sending::new(uploader.clone(), self.clock.clone(), upload_log, state, held);
-        let (selection, progress) = (&self.request.selection, self.control.progress);
-        let gathered = tokio::select! {
-            gathered = read::gather(self.cluster, discovery, selection, &mut packer, &mut sending, progress) => gathered?,
-            () = stop.stopped() => {
-                sending.note_and_stop().await;
-                return Err(BackupError::Stopped);
-            }
-        };
-        (self.control.committing)();
-        let sealed = body::seal(self, &mut packer, gathered, &aliases, started)?;
-        let send = async {
-            sending.take(&mut packer).await?;
-            sending.wait().await
-        };
-        let new_packs = stoppable(stop, send).await?;
-
-        let interrupted_own = interrupted.checkpointed.clone();
-        let (resumed, reused) = interrupted.split(packer.reused_packs());
-        let mut manifest = sealed.manifest;
-        manifest.counts.stored_bytes = uploader.sent_bytes();
-        let commit = Commit {
-            uploader: &uploader,
-            charter: self.setup.charter.charter(),
-            signing: &self.setup.signing,
-            memory: &memory,
-            new_packs,
-            resumed,
-            reused,
-            own: interrupted_own,
-            sealed_run_key: packer.sealed_run_key().to_vec(),
-            covered: sealed.covered,
-            remains: Remains::Objects(packer.needed().map(|(id, reference)| (*id, *reference)).collect()),
-            manifest,
-            may_commit: self.control.may_commit,
-        };
-        let (sent_bytes, sent_objects) = (uploader.sent_bytes(), uploader.sent_objects());
-        Ok(match stoppable(stop, commit.run(view, state, held)).await? {
-            Outcome::Redo(why) => Attempt::Redo(why),
-            Outcome::Found(manifest) => Attempt::Committed(Box::new(Committed::found(*manifest))),
-            Outcome::Committed(done) => Attempt::Committed(Box::new(Committed {
-                manifest: done.manifest,
-                sha256: done.sha256,
-                report: Some(sealed.report),
-                sent_bytes,
-                sent_objects,
-            })),
-        })
-    }
 }
 
 impl Committed {

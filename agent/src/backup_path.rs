@@ -4,22 +4,22 @@
 mod checkpoint;
 mod drive;
 mod finish;
-mod memory;
 mod origin;
-mod past;
-mod records;
 mod report;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::backup::begin::{self, Begun, Kind, Start};
 use crate::backup::commit::Outcome;
+use crate::backup::pack::domain_alias;
 use crate::backup::send::Sending;
 use crate::backup::state::{Held, Pending, State};
 use crate::backup::upload::Rate;
 use crate::backup::{BackupError, Setup};
 use crate::select::Report;
 use crate::tree::{TreeError, TreeOptions, TreeProgress};
+use crate::volume::past::{Past, PastOf};
+use crate::volume::result::Told;
 use jiff::Timestamp;
 use lifeboat_common::clock::Clock;
 use lifeboat_format::body::{DomainKind, domain_name};
@@ -32,6 +32,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 pub use crate::backup::resume::Cadence;
+pub use crate::volume::flow::Stop;
+pub use crate::volume::result::Totals;
 pub use checkpoint::Checkpoints;
 pub use origin::host_origin;
 
@@ -68,22 +70,6 @@ pub struct CommittedTree {
     pub checkpoints: u64,
 }
 
-/// What a tree came to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Totals {
-    pub entries: u64,
-    pub files: u64,
-    /// Sizes of the files together, holes included.
-    pub bytes: u64,
-    /// Bytes read from files.
-    pub read_bytes: u64,
-    /// Plaintext of what was not known before.
-    pub new_bytes: u64,
-}
-
-/// Ends a run early, after what has arrived in the store was logged: a signal to the program.
-pub type Stop<'a> = std::pin::Pin<&'a mut (dyn Future<Output = ()> + Send)>;
-
 /// Makes one snapshot of a directory tree. `stop` is not polled again once it was ready.
 ///
 /// # Errors
@@ -119,7 +105,8 @@ pub fn dry_run(
 ) -> Result<(Report, Totals), TreeError> {
     let options = TreeOptions { dry_run: true, ..request.options.clone() };
     let stored = drive::count(&request.root, &options, progress, cancel)?;
-    Ok((report::of(&stored, &request.name, now), report::totals(&stored)))
+    let told = Told::of(&stored.report);
+    Ok((report::of(&told, stored.entries, &request.name, now), Totals::of(&stored)))
 }
 
 /// Only with a copy of the state: its lock keeps two attempts apart.
@@ -172,8 +159,15 @@ impl<'a> Run<'a> {
             Start::Found(_) => return Ok(Attempt::Redo(FOUND)),
         };
         let upload_key = state.pending.as_ref().and_then(Pending::key);
-        let past = past::Past::load(&self.setup.store, &begun, &self.keys, upload_key, &self.domain).await?;
-        let past = Arc::new(past);
+        let past = Past::load(PastOf {
+            store: &self.setup.store,
+            keys: &self.keys,
+            log: begun.memory.volume(&domain_alias(&begun.dedup_key, &self.domain)),
+            allowed: begun.allowed.clone(),
+            interrupted: begun.interrupted.clone(),
+            upload_key,
+        });
+        let past = Arc::new(past.await?);
         let Begun {
             view,
             memory,
@@ -184,6 +178,7 @@ impl<'a> Run<'a> {
             dedup_key,
             upload_log,
             allowed,
+            gone: _,
         } = begun;
         let sending = Sending::new(uploader.clone(), self.clock.clone(), upload_log, state, file);
         let base = checkpoint::Base::new(

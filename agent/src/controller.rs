@@ -7,12 +7,13 @@ mod due;
 mod elect;
 mod history;
 mod lead;
-mod objects;
+pub(crate) mod objects;
 pub mod plan;
 mod retry;
 mod run;
 mod status;
 mod told;
+pub mod volumes;
 mod wanted;
 mod write;
 
@@ -96,6 +97,7 @@ pub async fn run(options: &Options, asked: impl Future<Output = ()>) -> Result<(
             reader: connections.reader.clone(),
             config: options.config.clone(),
             state: StateSecret::new(connections.quick.clone(), &options.namespace, STATE_SECRET, STATE_KEY),
+            ties: volumes::Ties::new(&connections.quick, &connections.reader, &options.namespace),
             term: leading.term.clone(),
             me: options.me.clone(),
             clock: options.clock.clone(),

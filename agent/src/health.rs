@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-pub use server::serve;
+pub use server::{Scrape, serve};
 
 /// The API server counts as reachable for so long after an answer; the lease is asked for far more often.
 const API_FRESH: Duration = Duration::from_secs(60);

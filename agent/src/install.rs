@@ -2,6 +2,7 @@
 //! `objects`'; every call is `cluster/`'s. Must not read an administrator's folder, and never touches a repository.
 
 pub mod files;
+pub mod nodes;
 pub mod objects;
 mod present;
 mod remove;
@@ -15,6 +16,7 @@ use crate::cluster::write::{Limits, Refusal, WriteError, Writer};
 use crate::cluster::{Cluster, ClusterError};
 use objects::{Object, When};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// The field manager of everything that is installed.
 pub const MANAGER: &str = "lifeboat-install";
@@ -29,6 +31,10 @@ pub struct Options {
     pub files: Files,
     /// Another image than `deploy/` names, or than the one that was given before.
     pub image: Option<String>,
+    /// Whether daemons read the volumes on the nodes.
+    pub nodes: bool,
+    /// The kubelet's directory on the nodes, where it is not `/var/lib/kubelet`, or not the one that was given before.
+    pub kubelet: Option<String>,
     /// Of the schedule that a first installation makes; when one is given, also of one that exists.
     pub schedule: Option<String>,
     pub time_zone: Option<String>,
@@ -47,6 +53,8 @@ impl Options {
             namespace: objects::NAMESPACE.to_owned(),
             files,
             image: None,
+            nodes: true,
+            kubelet: None,
             schedule: None,
             time_zone: None,
             ports: Vec::new(),
@@ -143,6 +151,7 @@ pub async fn install(
             });
         }
     }
+    options.kubelet = options.kubelet.or(present.kubelet);
     let asked = options.schedule.is_some() || options.time_zone.is_some();
     let objects = objects::objects(&options);
     let (definitions, rest): (Vec<&Object>, Vec<&Object>) =
@@ -161,7 +170,15 @@ pub async fn install(
         }
     }
     match options.wait {
-        Some(within) => rollout::wait(&administrator, &options.namespace, within, say).await,
+        Some(within) => {
+            let started = Instant::now();
+            rollout::wait(&administrator, &options.namespace, within, say).await?;
+            if options.nodes {
+                let left = within.saturating_sub(started.elapsed());
+                rollout::wait_for_nodes(&administrator, &options.namespace, left, say).await?;
+            }
+            Ok(())
+        }
         None => Ok(()),
     }
 }

@@ -6,13 +6,21 @@ mod cel;
 mod condition;
 mod crd;
 mod duration;
+mod hooks;
 mod schedule;
+mod volume_backup;
 
-pub use backup::{Backup, BackupSpec, BackupStatus, Phase, Progress, Snapshot, TemplateScope};
+pub use backup::{
+    Backup, BackupSpec, BackupStatus, LabelSelector, Phase, Progress, Snapshot, TemplateScope, VolumesMode,
+};
 pub use condition::{Condition, set_condition};
 pub use crd::{crds, crds_yaml};
 pub use duration::{DurationError, seconds};
+pub use hooks::{ExecHook, OnError, PodHooks};
 pub use schedule::{BackupSchedule, BackupScheduleSpec, BackupScheduleStatus, HistoryLimits};
+pub use volume_backup::{
+    FROZEN_AT, NODE_LABEL, RUN_LABEL, VolumeBackup, VolumeBackupSpec, VolumeBackupStatus, VolumePhase,
+};
 
 /// The API group.
 pub const GROUP: &str = "lifeboat.dev";

@@ -10,6 +10,8 @@ pub mod health;
 pub mod install;
 pub mod kinds;
 pub mod metrics;
+pub mod node;
 pub mod restore;
 pub mod select;
 pub mod tree;
+pub mod volume;

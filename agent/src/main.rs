@@ -31,6 +31,8 @@ enum Command {
     Crds(commands::crds::Args),
     #[command(hide = true)]
     Fill(commands::fill::Args),
+    /// Read the volumes of one node that VolumeBackup objects name
+    Node(commands::node::Args),
 }
 
 #[tokio::main]
@@ -43,6 +45,7 @@ async fn main() -> ExitCode {
         Command::Controller(args) => commands::controller::run(args).await,
         Command::Crds(args) => commands::crds::run(&args),
         Command::Fill(args) => commands::fill::run(args).await,
+        Command::Node(args) => commands::node::run(args).await,
     };
     match done {
         Ok(exit) => exit.into(),

@@ -2,7 +2,10 @@
 //! No global state: each controller, and each test, has its own. Knows no server and no cluster.
 
 pub mod names;
+mod node;
 mod text;
+
+pub use node::{NodeMetrics, VolumeEnd, VolumeResult};
 
 use crate::cluster::{RequestObserver, Verb};
 use crate::select::Report;
@@ -172,13 +175,7 @@ impl Metrics {
             coverage.render(&mut text);
         }
         text.one(&names::LEADER, f64::from(u8::from(values.leader)));
-        text.family(
-            &names::API_REQUESTS,
-            values.requests.iter().map(|((verb, code), n)| {
-                let code = code.map_or_else(|| "none".to_owned(), |code| code.to_string());
-                ([verb.as_str().to_owned(), code], number(*n))
-            }),
-        );
+        requests(&values.requests, &mut text);
         text.one(&names::STORE_ERRORS, number(values.store_errors));
         text.family(&names::BUILD_INFO, [([env!("CARGO_PKG_VERSION").to_owned()], 1.0)]);
         text.finish()
@@ -262,6 +259,14 @@ impl Coverage {
         text.family(&names::EXCLUDED, self.excluded.iter().map(|(rule, n)| ([rule.clone()], number(*n))));
         text.one(&names::COVERED_AT, seconds(self.at));
     }
+}
+
+fn requests(requests: &BTreeMap<(Verb, Option<u16>), u64>, text: &mut Text) {
+    let samples = requests.iter().map(|((verb, code), n)| {
+        let code = code.map_or_else(|| "none".to_owned(), |code| code.to_string());
+        ([verb.as_str().to_owned(), code], number(*n))
+    });
+    text.family(&names::API_REQUESTS, samples);
 }
 
 fn seconds(time: Timestamp) -> f64 {

@@ -44,6 +44,45 @@ pub struct AgentConfig {
     pub state: PathBuf,
     #[serde(default)]
     pub s3: S3Options,
+    #[serde(default, skip_serializing_if = "VolumesConfig::is_default")]
+    pub volumes: VolumesConfig,
+}
+
+/// How the controller has volumes read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct VolumesConfig {
+    /// Volumes at a time on one node; the nodes' --concurrency, or less.
+    pub per_node: usize,
+    /// Volumes at a time in the cluster.
+    pub in_all: usize,
+    /// Folders of nodes below which volumes of the kind hostPath are read; the nodes' --host-path names them, too.
+    pub host_paths: Vec<String>,
+    /// A volume that nothing mounts, and that was read so many hours ago, makes a backup partially failed.
+    pub stale_hours: u32,
+}
+
+impl Default for VolumesConfig {
+    fn default() -> Self {
+        Self { per_node: 2, in_all: 16, host_paths: Vec::new(), stale_hours: 7 * 24 }
+    }
+}
+
+impl VolumesConfig {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What the daemon of a node needs: where the repository is. No charter, no signing key and no state: what it is to do,
+/// and under which keys, comes with each order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeConfig {
+    pub repo: StoreUrl,
+    pub cluster: ClusterName,
+    #[serde(default)]
+    pub s3: S3Options,
 }
 
 /// What a replicator needs.
@@ -203,6 +242,13 @@ impl Relocate for AgentConfig {
         self.charter = folder.join(self.charter);
         self.signing_key = folder.join(self.signing_key);
         self.state = folder.join(self.state);
+        self.s3 = self.s3.relative_to(folder);
+        self
+    }
+}
+
+impl Relocate for NodeConfig {
+    fn relocate(mut self, folder: &Path) -> Self {
         self.s3 = self.s3.relative_to(folder);
         self
     }

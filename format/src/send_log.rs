@@ -126,7 +126,7 @@ pub fn segments(chunks: &[KnownChunk]) -> Vec<&[KnownChunk]> {
     cut(chunks, |c| c.id.0[15])
 }
 
-fn cut<T>(items: &[T], last_byte: impl Fn(&T) -> u8) -> Vec<&[T]> {
+pub(crate) fn cut<T>(items: &[T], last_byte: impl Fn(&T) -> u8) -> Vec<&[T]> {
     let mut out = Vec::new();
     let mut from = 0;
     for (i, item) in items.iter().enumerate() {

@@ -5,10 +5,12 @@
 //! unchanged stretch of a tree gives a segment with the same plaintext, which is named again instead of stored. An
 //! index, cut by content too, says which directories each segment begins.
 
+mod handles;
 mod index;
 mod segment;
 mod write;
 
+pub use handles::{handle_pieces, open_handles, seal_handles};
 pub use index::{SegmentEntry, index_pieces, open_index, seal_index};
 pub use segment::{open_segment, parse_segment, seal_segment};
 pub use write::{CutSegment, SegmentWriter};
@@ -94,13 +96,45 @@ pub struct VolumeLog {
     /// of each, bytes.
     #[cbor(n(4), default)]
     pub sparse: Vec<(Handle, u64)>,
+    /// The tree itself, where it may have to be named again unread.
+    #[cbor(n(5), default)]
+    pub tree: Option<LastTree>,
 }
+
+/// The tree of a volume's last snapshot: what a snapshot needs that names it again although nobody can read the volume.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct LastTree {
+    /// Root page of its map.
+    #[n(0)]
+    pub root: Reference,
+    #[n(1)]
+    pub entries: u64,
+    /// Sizes of its files together.
+    #[n(2)]
+    pub bytes: u64,
+    /// When it began to be read, seconds since 1970.
+    #[n(3)]
+    pub read: i64,
+    /// Keyed alias of the claim's uid: another claim may get the same name.
+    #[n(4)]
+    pub claim: ScopeAlias,
+    /// Every pack that it needs, where they are at most [`LAST_PACKS_MAX`]; more are in `handle_files`.
+    #[n(5)]
+    pub handles: Vec<Handle>,
+    /// Pieces of the packs ([`open_handles`]).
+    #[n(6)]
+    pub handle_files: Vec<FileRef>,
+}
+
+/// Packs that [`LastTree`] names itself.
+pub const LAST_PACKS_MAX: usize = 32;
 
 impl VolumeLog {
     /// Of a volume whose first run has not finished: nothing is known of its tree, but its packs are known as its own.
     #[must_use]
     pub fn unfinished(domain: ScopeAlias) -> Self {
-        Self { domain, started: 0, index: Vec::new(), pages: Vec::new(), sparse: Vec::new() }
+        Self { domain, started: 0, index: Vec::new(), pages: Vec::new(), sparse: Vec::new(), tree: None }
     }
 }
 

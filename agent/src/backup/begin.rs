@@ -58,6 +58,8 @@ pub struct Begun {
     pub sealed_run_key: Vec<u8>,
     pub dedup_key: Secret32,
     pub upload_log: UploadLog,
+    /// Packs that are known to be gone, marked so or looked for in vain.
+    pub gone: HashSet<Sha256>,
     /// Packs of earlier manifests, of what the run is of, that may be named again; the interrupted run's are beside.
     pub allowed: HashSet<Handle>,
 }
@@ -94,11 +96,16 @@ pub async fn begin(
 
     let memory = log::load(store, state, &view, kind.depth()).await?;
     let named = |h: &Handle| memory.packs.get(h).is_some_and(|p| view.names(&p.list, p.index));
-    let interrupted = resume::load(store, state.pending.as_ref(), view.newest_modified, &named).await?;
+    let log = state.pending.as_ref().and_then(|p| Some((p.pieces.clone(), p.key()?)));
+    let interrupted = resume::load(store, log, view.newest_modified, &named).await?;
     let dedup_key = state.dedup_key().ok_or(BackupError::NoKey)?;
     let domain = kind.volume.as_ref().map(|volume| domain_alias(&dedup_key, volume));
     let packs = packs_of(&memory, domain);
-    let gone = gone(store, state, &packs).await?;
+    let gone = if domain.is_some() {
+        gone(store, state, &packs).await?
+    } else {
+        gone(store, state, &all_packs(&memory)).await?
+    };
     let live = live(&memory, domain, &packs);
     let allowed = reuse::reusable(packs.iter(), &live, &view, &gone, now);
 
@@ -110,8 +117,13 @@ pub async fn begin(
         // It was interrupted once, or takes long on purpose: it may be interrupted again.
         cadence.pause = Duration::ZERO;
     }
-    // What an interrupted run has sent is its successor's, whatever that was asked for (decision 0014).
-    let mut run = state.pending.take().filter(|_| !interrupted.is_empty()).unwrap_or_else(fresh);
+    // What an interrupted run has sent is its successor's, whatever that was asked for (decision 0014). The same run
+    // keeps its key in any case: its volumes' upload logs are under keys that come from it.
+    let mut run = state
+        .pending
+        .take()
+        .filter(|p| !interrupted.is_empty() || Some(p.run) == wanted)
+        .unwrap_or_else(fresh);
     run.run = wanted.unwrap_or(run.run);
     state.pending = Some(run);
     state.charter = state.charter.max(charter.n);
@@ -132,6 +144,7 @@ pub async fn begin(
         sealed_run_key,
         dedup_key,
         upload_log,
+        gone,
         allowed,
     };
     Ok(Start::Begun(Box::new(begun)))
@@ -175,6 +188,26 @@ fn packs_of(memory: &Memory, domain: Option<ScopeAlias>) -> Vec<KnownPack> {
     let mut packs: Vec<KnownPack> = memory.packs.values().filter(wanted).copied().collect();
     packs.sort_unstable_by_key(|p| p.handle);
     packs
+}
+
+/// Those of objects and of all volumes: a run over a cluster reads both.
+fn all_packs(memory: &Memory) -> Vec<KnownPack> {
+    let mut packs: Vec<KnownPack> = memory.packs.values().copied().collect();
+    packs.sort_unstable_by_key(|p| p.handle);
+    packs
+}
+
+/// The packs of a volume that a run may name again.
+pub fn reusable_of_volume(
+    memory: &Memory,
+    view: &ChainView,
+    gone: &HashSet<Sha256>,
+    domain: ScopeAlias,
+    now: Timestamp,
+) -> Vec<KnownPack> {
+    let packs = packs_of(memory, Some(domain));
+    let allowed = reuse::reusable(packs.iter(), &live(memory, Some(domain), &packs), view, gone, now);
+    packs.into_iter().filter(|p| allowed.contains(&p.handle)).collect()
 }
 
 /// Plaintext bytes of each pack that the last snapshot needs.

@@ -1,11 +1,13 @@
 //! The body of a snapshot, sealed as the run's last pack, and the manifest as far as the run alone decides it.
 
+use super::Request;
+use super::attempt::Run;
 use super::commit::Covered;
 use super::error::BackupError;
 use super::pack::{Packer, domain_alias};
 use super::read::{DomainId, Gathered};
 use super::state::State;
-use super::{Request, Run};
+use super::volume_run::VolumesRead;
 use crate::select::{Report, RunResult as ReportResult};
 use jiff::Timestamp;
 use lifeboat_format::body::{Body, DomainEntry, DomainKind, domain_name};
@@ -13,6 +15,7 @@ use lifeboat_format::crypto::derive::{Secret32, scope_alias};
 use lifeboat_format::crypto::random;
 use lifeboat_format::id::{RunId, ScopeAlias, SnapshotId};
 use lifeboat_format::manifest::{Counts, Coverage, Manifest, RunResult, SCHEMA};
+use std::collections::HashSet;
 
 /// The domain of the body itself.
 pub const BODY: &str = "body";
@@ -50,6 +53,7 @@ pub(super) fn seal(
     run: &Run<'_>,
     packer: &mut Packer,
     mut gathered: Gathered,
+    volumes: &VolumesRead,
     aliases: &Aliases,
     started: Timestamp,
 ) -> Result<Sealed, BackupError> {
@@ -66,7 +70,9 @@ pub(super) fn seal(
             bytes: finished.bytes,
         });
     }
+    domains.extend(volumes.domains(|namespace| aliases.namespace(namespace)));
     let now = run.clock.now();
+    volumes.tell(gathered.claims, &mut gathered.report);
     gathered.report.finish(now);
     let report =
         serde_json::to_vec(&gathered.report).map_err(|e| BackupError::Report { why: e.to_string() })?;
@@ -85,6 +91,7 @@ pub(super) fn seal(
         scopes.push(aliases.cluster());
     }
     scopes.sort_unstable();
+    let (volume_count, volume_bytes) = volumes.totals();
     let failed = gathered.report.result == ReportResult::PartiallyFailed;
     let manifest = Manifest {
         schema: SCHEMA.to_owned(),
@@ -109,19 +116,20 @@ pub(super) fn seal(
         counts: Counts {
             namespaces: gathered.namespaces.len() as u64,
             objects: gathered.objects,
-            volumes: 0,
-            bytes: gathered.bytes,
+            volumes: volume_count,
+            bytes: gathered.bytes.saturating_add(volume_bytes),
             stored_bytes: 0,
             missed: gathered.report.missed_total,
         },
     };
-    Ok(Sealed { manifest, covered: covered(run.request, &gathered, &aliases.2), report: gathered.report })
+    let covered = covered(run.request, &gathered, &aliases.2).and(volumes.covered(&aliases.2));
+    Ok(Sealed { manifest, covered, report: gathered.report })
 }
 
 /// What the run covers whole, so that nothing of it need be carried.
 fn covered(request: &Request, gathered: &Gathered, dedup_key: &Secret32) -> Covered {
     if request.full {
-        return Covered::Objects;
+        return Covered::Objects(HashSet::new());
     }
     let whole = request.whole_namespaces.then_some(&gathered.namespaces);
     let objects = whole.into_iter().flatten().map(|n| domain_name(DomainKind::Objects, n, ""));

@@ -38,12 +38,16 @@ pub struct Commit<'a> {
     pub new_packs: Vec<KnownPack>,
     /// Packs of the interrupted attempt that this snapshot needs and that no list names yet.
     pub resumed: Vec<Resumed>,
+    /// Packs that workers of this run sent, as their lists name them; all are needed.
+    pub listed: Vec<KnownPack>,
     /// Packs that lists name already, and that this snapshot needs.
     pub reused: HashSet<Handle>,
     /// Those of them that an attempt of this run sent: fresh ones may be named whatever the chain says.
     pub own: HashSet<Handle>,
     pub sealed_run_key: Vec<u8>,
     pub covered: Covered,
+    /// Volumes whose last tree the snapshot names again: their logs stay.
+    pub kept: HashSet<ScopeAlias>,
     pub remains: Remains,
     /// Everything but seq, prev, packs, carry and log.
     pub manifest: Manifest,
@@ -54,19 +58,27 @@ pub struct Commit<'a> {
 /// The domains that a run covers whole: what it does not need of them is not kept.
 #[derive(Debug, Clone)]
 pub enum Covered {
-    /// All but volumes.
-    Objects,
+    /// All but volumes, and these volumes.
+    Objects(HashSet<ScopeAlias>),
     Only(HashSet<ScopeAlias>),
 }
 
 /// What a run leaves to the next one.
 pub enum Remains {
-    /// Every chunk of objects that the snapshot needs, Secrets aside.
-    Objects(Vec<(ChunkId, Reference)>),
-    /// The log of a volume; its files, and those of the log before that it makes useless.
-    Volume { log: Box<VolumeLog>, files: HashSet<Sha256>, replaced: HashSet<Sha256> },
+    Run {
+        /// Every chunk of objects that the snapshot needs, Secrets aside; `None`: as they were.
+        objects: Option<Vec<(ChunkId, Reference)>>,
+        volumes: Vec<VolumeLeft>,
+    },
     /// What was known before, and the packs so far of a volume.
     Checkpoint(ScopeAlias),
+}
+
+/// The log of a volume; its files, and those of the log before that it makes useless.
+pub struct VolumeLeft {
+    pub log: VolumeLog,
+    pub files: HashSet<Sha256>,
+    pub replaced: HashSet<Sha256>,
 }
 
 /// How a commit ended.
@@ -208,10 +220,11 @@ impl Commit<'_> {
         let domains: HashSet<ScopeAlias> = kept.values().map(|p| p.domain).collect();
         let (mut volumes, mut dropped) = (Vec::new(), HashSet::new());
         for volume in &last.volumes {
-            if self.covers(&volume.domain) {
+            let kept = self.kept.contains(&volume.domain);
+            if self.covers(&volume.domain) && !kept {
                 continue;
             }
-            if domains.contains(&volume.domain) {
+            if kept || domains.contains(&volume.domain) {
                 volumes.push(volume.clone());
             } else {
                 // Its time is over: its files must not be named for ever.
@@ -226,24 +239,31 @@ impl Commit<'_> {
         packs.extend(kept.iter().map(|(h, p)| (*h, *p)));
         packs.extend(self.reused.iter().filter_map(|h| Some((*h, *self.memory.packs.get(h)?))));
         let objects = match &self.remains {
-            Remains::Objects(needed) => {
-                let chunks = self.object_chunks(needed, &kept);
-                let used: HashSet<Handle> = chunks.iter().map(|c| c.reference.handle).collect();
-                let volumes = self.memory.volumes();
-                packs.retain(|h, p| used.contains(h) || volumes.contains(&p.domain));
-                Objects::Chunks(chunks)
-            }
-            Remains::Volume { log, files: own, replaced } => {
-                files = files.difference(replaced).copied().collect();
-                files.extend(own);
-                volumes.push((**log).clone());
+            Remains::Run { objects, volumes: left } => {
+                for volume in left {
+                    files.retain(|f| !volume.replaced.contains(f));
+                }
+                for volume in left {
+                    files.extend(&volume.files);
+                    volumes.push(volume.log.clone());
+                }
                 // The run's own body can never be reused.
                 let body = super::pack::domain_alias(
                     &state.dedup_key().ok_or(BackupError::NoKey)?,
                     super::body::BODY,
                 );
                 packs.retain(|_, p| p.domain != body);
-                self.kept_segments(&kept)
+                match objects {
+                    None => self.kept_segments(&kept),
+                    Some(needed) => {
+                        let chunks = self.object_chunks(needed, &kept);
+                        let used: HashSet<Handle> = chunks.iter().map(|c| c.reference.handle).collect();
+                        let mut of_volumes = self.memory.volumes();
+                        of_volumes.extend(volumes.iter().map(|v| v.domain));
+                        packs.retain(|h, p| used.contains(h) || of_volumes.contains(&p.domain));
+                        Objects::Chunks(chunks)
+                    }
+                }
             }
             Remains::Checkpoint(domain) => {
                 // Others must see that its packs are a volume's, although its first run has not finished.

@@ -2,6 +2,7 @@
 //! nothing of who asks.
 
 use super::read::Progress;
+use super::volumes::Volumes;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -49,6 +50,8 @@ pub struct Control<'a> {
     /// Asked right before each try to commit: whether this process may still do so.
     pub may_commit: &'a (dyn Fn() -> bool + Send + Sync),
     pub stop: &'a Stop,
+    /// Who reads volumes; none: they are left out, and the report says so.
+    pub volumes: Option<&'a dyn Volumes>,
 }
 
 impl std::fmt::Debug for Control<'_> {

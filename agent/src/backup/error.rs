@@ -28,6 +28,10 @@ pub enum BackupError {
     NoEpoch,
     #[error("The state file lacks a key; move it away to store everything anew")]
     NoKey,
+    #[error(
+        "The work order cannot be used: {why}; nodes and controller must be of versions that know each other"
+    )]
+    Order { why: String },
     #[error("The run report cannot be stored: {why}")]
     Report { why: String },
     #[error(
@@ -63,6 +67,7 @@ impl BackupError {
             Self::Head(_) => "Chain",
             Self::Format(e) => e.reason(),
             Self::NoEpoch | Self::NoKey => "Keys",
+            Self::Order { .. } => "Order",
             Self::Report { .. } => "Report",
             Self::Overtaken { .. } => "Overtaken",
             Self::Tree(_) => "Tree",

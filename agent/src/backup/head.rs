@@ -157,6 +157,21 @@ async fn window(
     Ok(window)
 }
 
+/// What a worker sees of the chain.
+#[derive(Debug, Clone, Copy)]
+pub struct Glance {
+    /// The store's time of the newest object under `manifests/`.
+    pub newest_modified: Option<Timestamp>,
+    /// The store's clock when it answered.
+    pub store_time: Timestamp,
+}
+
+/// Looks at the slots from `seq` on, which was taken once, and reads no manifest.
+pub async fn glance(store: &dyn ReadStore, seq: u64) -> Result<Glance, StoreError> {
+    let view = slots(store, Some(KnownHead { seq, sha256: Sha256([0; 32]) })).await?;
+    Ok(Glance { newest_modified: view.newest_modified, store_time: view.store_time })
+}
+
 /// The lowest free slot; a listing from the known head on costs one request in a store of any size, since every slot
 /// below the head was taken before it.
 async fn slots(store: &dyn ReadStore, known: Option<KnownHead>) -> Result<ChainView, StoreError> {

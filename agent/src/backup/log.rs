@@ -202,6 +202,7 @@ pub async fn read_index(
 #[must_use]
 pub fn files_of(volume: &VolumeLog, index: &[(FileRef, Vec<SegmentEntry>)]) -> HashSet<Sha256> {
     let own = volume.index.iter().map(|f| f.sha256).chain(volume.pages.iter().map(|s| s.sha256));
+    let own = own.chain(volume.tree.iter().flat_map(|t| &t.handle_files).map(|f| f.sha256));
     own.chain(index.iter().flat_map(|(_, segments)| segments.iter().map(|s| s.sha256))).collect()
 }
 

@@ -24,3 +24,23 @@ async fn is_gone(store: &dyn ReadStore, pack: KnownPack) -> Result<Option<Sha256
     let there = store.head(&layout::pack(&pack.sha256)).await?;
     Ok(there.is_none_or(|e| e.size != pack.size).then_some(pack.sha256))
 }
+
+/// The store's clock and that of whoever noted a time may tell so many seconds apart.
+const CLOCKS: i64 = 300;
+
+/// How many of the packs that a worker says it sent are absent, of another size, or older than it noted (rule 3 rests on
+/// the note being before).
+pub async fn unfit(
+    store: &dyn ReadStore,
+    packs: impl Iterator<Item = KnownPack>,
+) -> Result<usize, StoreError> {
+    let looks: Vec<_> = packs.map(|p| is_unfit(store, p).boxed()).collect();
+    let unfit: Vec<bool> = stream::iter(looks).buffer_unordered(AT_ONCE).try_collect().await?;
+    Ok(unfit.into_iter().filter(|u| *u).count())
+}
+
+async fn is_unfit(store: &dyn ReadStore, pack: KnownPack) -> Result<bool, StoreError> {
+    let there = store.head(&layout::pack(&pack.sha256)).await?;
+    let fits = |modified: i64| pack.noted <= modified.saturating_add(CLOCKS);
+    Ok(there.is_none_or(|e| e.size != pack.size || !fits(e.modified.as_second())))
+}

@@ -2,6 +2,7 @@
 //! stores into its domain, and counts every other in the report.
 
 use super::BackupError;
+use super::ledger::Stated;
 use super::pack::Packer;
 use super::send::Sending;
 use crate::cluster::{Cluster, Discovery, Item, ListOptions, ReadEvent, Resource, read_all};
@@ -40,6 +41,8 @@ pub struct Gathered {
     pub namespaces: BTreeSet<String>,
     pub objects: u64,
     pub bytes: u64,
+    /// PersistentVolumeClaims among them.
+    pub claims: u64,
 }
 
 /// Told of progress: objects and bytes so far.
@@ -51,7 +54,7 @@ pub async fn gather(
     discovery: Discovery,
     selection: &Selection,
     packer: &mut Packer,
-    sending: &mut Sending<'_>,
+    sending: &mut Sending<Stated<'_>>,
     progress: Progress<'_>,
 ) -> Result<Gathered, BackupError> {
     let mut run = Run::new(Report::new(cluster.now()), selection);
@@ -104,8 +107,8 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(report: Report, selection: &'a Selection) -> Self {
-        let out =
-            Gathered { report, domains: BTreeMap::new(), namespaces: BTreeSet::new(), objects: 0, bytes: 0 };
+        let (domains, namespaces) = (BTreeMap::new(), BTreeSet::new());
+        let out = Gathered { report, domains, namespaces, objects: 0, bytes: 0, claims: 0 };
         Self { selection, facts: Facts::default(), document: Vec::new(), table: None, out }
     }
 
@@ -176,6 +179,9 @@ impl<'a> Run<'a> {
     fn store(&mut self, resource: &Resource, item: &Item, packer: &mut Packer) {
         if resource.is("", "namespaces") {
             self.out.namespaces.insert(item.meta.name.clone());
+        }
+        if resource.is("", "persistentvolumeclaims") {
+            self.out.claims += 1;
         }
         let id = domain_of(resource, item);
         let name = id.name();

@@ -1,9 +1,10 @@
 //! The upload log: what an interrupted run has sent already, so that the next one goes on. A piece is written at
 //! least every 256 MiB or minute (rule 3), and names packs before they are sent; what no piece names is sent again.
 
+use super::ledger::Ledger;
 use super::look;
 use super::pack::NewPack;
-use super::state::{Held, Pending, State, StateError};
+use super::state::StateError;
 use super::upload::Uploader;
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -99,18 +100,17 @@ pub fn is_fresh(noted: i64, newest_manifest: Option<Timestamp>) -> bool {
     newest_manifest.is_none_or(|newest| newest.as_second() < noted + FRESH_SECONDS)
 }
 
-/// Reads what the interrupted run has left. `named` says whether the chain names a pack already (rule 2b).
+/// Reads what the interrupted run has left: `log` are the last pieces of its upload log and their key; `named` says whether the chain names a pack already (rule 2b).
 pub async fn load(
     store: &dyn ReadStore,
-    pending: Option<&Pending>,
+    log: Option<(Vec<Sha256>, Secret32)>,
     newest_manifest: Option<Timestamp>,
     named: &(dyn Fn(&Handle) -> bool + Sync),
 ) -> Result<Interrupted, StoreError> {
     let mut out = Interrupted::default();
-    let Some((pending, key)) = pending.and_then(|p| Some((p, p.key()?))) else { return Ok(out) };
+    let Some((mut next, key)) = log else { return Ok(out) };
     let mut seen: HashSet<Sha256> = HashSet::new();
     let mut pieces = Vec::new();
-    let mut next: Vec<Sha256> = pending.pieces.clone();
     while let Some(sha256) = next.pop() {
         if !seen.insert(sha256) {
             continue;
@@ -222,13 +222,12 @@ impl UploadLog {
         !self.packs.is_empty() && (old || full)
     }
 
-    /// Writes a piece, when there is something to say: the state names it first, so that it is found.
-    pub async fn write(
+    /// Writes a piece, when there is something to say: the ledger names it first, so that it is found.
+    pub async fn write<L: Ledger>(
         &mut self,
         now: Timestamp,
         uploader: &Uploader,
-        state: &mut State,
-        file: &Held,
+        ledger: &mut L,
     ) -> Result<(), ResumeError> {
         self.last = now;
         self.written = Instant::now();
@@ -236,9 +235,7 @@ impl UploadLog {
         if self.packs.is_empty() {
             return Ok(());
         }
-        let Some((run, key)) = state.pending.as_ref().and_then(|p| Some((p.run, p.key()?))) else {
-            return Ok(());
-        };
+        let Some((run, key)) = ledger.run() else { return Ok(()) };
         let packs = std::mem::take(&mut self.packs);
         let chunks = std::mem::take(&mut self.chunks);
         for part in chunks.chunks(PIECE_CHUNKS_MAX) {
@@ -246,29 +243,25 @@ impl UploadLog {
             let packs = packs.iter().filter(|p| handles.contains(&p.handle)).copied().collect();
             let sealed_run_key = self.sealed_run_key.clone();
             let piece = UploadPiece { run, sealed_run_key, packs, chunks: part.to_vec(), prev: self.prev };
-            self.send(&key, &piece, uploader, state, file).await?;
+            self.send(&key, &piece, uploader, ledger).await?;
         }
         Ok(())
     }
 
-    async fn send(
+    async fn send<L: Ledger>(
         &mut self,
         key: &Secret32,
         piece: &UploadPiece,
         uploader: &Uploader,
-        state: &mut State,
-        file: &Held,
+        ledger: &mut L,
     ) -> Result<(), ResumeError> {
         let salt: [u8; 32] = random::bytes();
         let piece_key = labelled(key, "lifeboat/1 upload log", &salt);
         let sealed = Bytes::from([salt.to_vec(), send_log::seal_uploads(&piece_key, piece)].concat());
         let sha256 = Sha256::of(&sealed);
-        if let Some(pending) = &mut state.pending {
-            // The one that has arrived, and the one that may not.
-            pending.pieces = self.prev.into_iter().chain([sha256]).collect();
-        }
-        file.save(state).await?;
+        ledger.sending(self.prev, sha256).await?;
         uploader.create_named(&layout::agent(&sha256), sealed, sha256).await?;
+        ledger.sent(sha256);
         self.prev = Some(sha256);
         Ok(())
     }

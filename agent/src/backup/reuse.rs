@@ -43,14 +43,14 @@ pub fn reusable<'a>(
 
 /// Whether a pack may be stored anew because of its size or of what is left of it, should there be many such.
 #[must_use]
-pub fn is_sparse(pack: &KnownPack, live: u64) -> bool {
-    pack.size < SMALL || percent(pack, live) < LIVE_MIN_PERCENT
+pub fn is_sparse(size: u64, plain_bytes: u64, live: u64) -> bool {
+    size < SMALL || percent(plain_bytes, live) < LIVE_MIN_PERCENT
 }
 
 /// The part of a pack's plaintext that is live.
 #[must_use]
-pub fn percent(pack: &KnownPack, live: u64) -> u64 {
-    live * 100 / pack.plain_bytes.max(1)
+pub fn percent(plain_bytes: u64, live: u64) -> u64 {
+    live.saturating_mul(100) / plain_bytes.max(1)
 }
 
 /// Plaintext bytes of each pack that these chunks are in.
@@ -69,7 +69,7 @@ fn without_worst(mut domain: Vec<KnownPack>, live: &HashMap<Handle, u64>) -> Vec
     let total: u64 = domain.iter().map(live_of).sum();
     let small = domain.iter().filter(|p| p.size < SMALL).count();
     let mut allowance = total * ANEW_PERCENT / 100;
-    let percent = |p: &KnownPack| percent(p, live_of(p));
+    let percent = |p: &KnownPack| percent(p.plain_bytes, live_of(p));
     domain.sort_by_key(|p| (percent(p), p.size, p.handle));
     let mut keep = Vec::new();
     for p in &domain {

@@ -1,6 +1,7 @@
 //! The run's packs on their way to the store, and what is known of those that arrived.
 
 use super::buffers;
+use super::ledger::{Ledger, Stated};
 use super::pack::{NewPack, Packer};
 use super::resume::{ResumeError, UploadLog, known_pack};
 use super::state::{Held, State};
@@ -19,19 +20,19 @@ const LAST_PACKS: Duration = Duration::from_secs(2);
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Logs what is sealed, and sends it.
-pub struct Sending<'a> {
+pub struct Sending<L> {
     sender: PackSender,
     uploader: Uploader,
     clock: Arc<dyn Clock>,
     log: UploadLog,
-    pub state: &'a mut State,
-    pub file: &'a Held,
+    pub ledger: L,
     waiting: HashMap<Sha256, KnownPack>,
     /// Packs that arrived, in order of arrival; their list is not written yet.
     pub packs: Vec<KnownPack>,
 }
 
-impl<'a> Sending<'a> {
+impl<'a> Sending<Stated<'a>> {
+    /// Noted in a state.
     #[must_use]
     pub fn new(
         uploader: Uploader,
@@ -40,8 +41,15 @@ impl<'a> Sending<'a> {
         state: &'a mut State,
         file: &'a Held,
     ) -> Self {
+        Self::noted(uploader, clock, log, Stated { state, file })
+    }
+}
+
+impl<L: Ledger> Sending<L> {
+    #[must_use]
+    pub fn noted(uploader: Uploader, clock: Arc<dyn Clock>, log: UploadLog, ledger: L) -> Self {
         let sender = PackSender::new(uploader.clone());
-        Self { sender, uploader, clock, log, state, file, waiting: HashMap::new(), packs: Vec::new() }
+        Self { sender, uploader, clock, log, ledger, waiting: HashMap::new(), packs: Vec::new() }
     }
 
     /// Sends the packer's finished packs; waits where the store is slower than the cluster.
@@ -96,9 +104,16 @@ impl<'a> Sending<'a> {
         Ok(std::mem::take(&mut self.packs))
     }
 
+    /// Waits for the last pack, and logs it: nothing more comes for a while.
+    pub async fn settle(&mut self) -> Result<(), ResumeError> {
+        let arrived = self.sender.wait().await?;
+        self.note(arrived).await?;
+        self.write_log().await
+    }
+
     /// Logs what is sent or on its way, so that nothing of it is lost.
     pub async fn write_log(&mut self) -> Result<(), ResumeError> {
-        self.log.write(self.clock.now(), &self.uploader, self.state, self.file).await
+        self.log.write(self.clock.now(), &self.uploader, &mut self.ledger).await
     }
 
     /// The run stops here: what has arrived, or does so now, is logged for the next one.
@@ -107,7 +122,7 @@ impl<'a> Sending<'a> {
             if let Ok(arrived) = tokio::time::timeout(LAST_PACKS, self.sender.wait()).await {
                 self.note(arrived?).await?;
             }
-            self.log.write(self.clock.now(), &self.uploader, self.state, self.file).await
+            self.log.write(self.clock.now(), &self.uploader, &mut self.ledger).await
         };
         match tokio::time::timeout(LAST_WORDS, noting).await {
             Ok(Ok(())) => {}

@@ -7,14 +7,17 @@ mod file;
 use crate::cluster::state_secret::{SecretError, StateSecret};
 use file::StateFile;
 use lifeboat_format::crypto::derive::Secret32;
-use lifeboat_format::id::{RunId, Sha256};
+use lifeboat_format::id::{RunId, ScopeAlias, Sha256};
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use zeroize::Zeroizing;
 
 /// Log keys of this many snapshots are kept: so many send logs can be opened.
 const LOGS_KEPT: usize = 3;
+/// Volumes whose unfinished uploads are remembered.
+const UPLOADS_MAX: usize = 512;
 /// Interrupted runs of other scopes that are remembered.
 const PAUSED_MAX: usize = 16;
 
@@ -121,6 +124,23 @@ pub struct State {
     #[n(13)]
     #[cbor(default)]
     pub taken: u64,
+    /// What workers sent of volumes that the last run missed, newest last.
+    #[n(14)]
+    #[cbor(default)]
+    uploads: Vec<VolumeUploads>,
+}
+
+/// The upload log of a volume that was not read to its end.
+#[derive(Clone, Encode, Decode)]
+#[cbor(array)]
+struct VolumeUploads {
+    #[n(0)]
+    domain: ScopeAlias,
+    #[n(1)]
+    key: ByteVec,
+    /// Its newest piece that has arrived.
+    #[n(2)]
+    piece: Sha256,
 }
 
 fn secret(bytes: &ByteVec) -> Option<Secret32> {
@@ -175,6 +195,7 @@ impl State {
             path_origin: None,
             paused: Vec::new(),
             taken: 0,
+            uploads: Vec::new(),
         }
     }
 
@@ -185,6 +206,22 @@ impl State {
         self.log_keys.clear();
         self.pending = None;
         self.paused.clear();
+        self.uploads.clear();
+    }
+
+    /// What unfinished readings of volumes have sent: the key of each upload log, and its newest piece.
+    #[must_use]
+    pub fn all_uploads(&self) -> HashMap<ScopeAlias, (Secret32, Sha256)> {
+        let known = self.uploads.iter().filter_map(|u| Some((u.domain, (secret(&u.key)?, u.piece))));
+        known.collect()
+    }
+
+    /// Notes what a volume's unfinished reading has sent, or that there is nothing any more.
+    pub fn note_uploads(&mut self, domain: ScopeAlias, sent: Option<(&Secret32, Sha256)>) {
+        self.uploads.retain(|u| u.domain != domain);
+        self.uploads.extend(sent.map(|(key, piece)| VolumeUploads { domain, key: bytes(key), piece }));
+        let over = self.uploads.len().saturating_sub(UPLOADS_MAX);
+        self.uploads.drain(..over);
     }
 
     #[must_use]

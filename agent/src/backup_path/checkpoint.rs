@@ -5,6 +5,7 @@ use super::Run;
 use crate::backup::BackupError;
 use crate::backup::commit::{Commit, Covered, Outcome, Remains};
 use crate::backup::head::{self, ChainView};
+use crate::backup::ledger::Stated;
 use crate::backup::log::Memory;
 use crate::backup::resume::Interrupted;
 use crate::backup::send::Sending;
@@ -108,11 +109,12 @@ impl Base {
     pub(super) async fn look_again(
         &mut self,
         run: &Run<'_>,
-        sending: &Sending<'_>,
+        sending: &Sending<Stated<'_>>,
     ) -> Result<(), BackupError> {
         let charter = run.setup.charter.charter();
         let agent = run.setup.signing.verify_key();
-        self.view = head::read(self.uploader.store(), charter, &agent, sending.state.head, true).await?;
+        self.view =
+            head::read(self.uploader.store(), charter, &agent, sending.ledger.state.head, true).await?;
         Ok(())
     }
 
@@ -137,7 +139,7 @@ async fn newer(store: &dyn ReadStore, from: u64, limit: usize) -> Result<usize, 
 pub(super) async fn write(
     run: &Run<'_>,
     base: &mut Base,
-    sending: &mut Sending<'_>,
+    sending: &mut Sending<Stated<'_>>,
     domain: ScopeAlias,
 ) -> Result<Option<&'static str>, BackupError> {
     // Without the log a later attempt would have the packs and not know what is in them.
@@ -154,13 +156,15 @@ pub(super) async fn write(
         resumed: base.interrupted.packs.values().cloned().collect(),
         reused,
         own: base.own.clone(),
+        listed: Vec::new(),
+        kept: HashSet::new(),
         sealed_run_key: base.sealed_run_key.clone(),
         covered: Covered::Only(HashSet::new()),
         remains: Remains::Checkpoint(domain),
         manifest: manifest(run, base, sending, Coverage::Checkpoint),
         may_commit: &|| true,
     };
-    let done = match commit.run(base.view.clone(), sending.state, sending.file).await? {
+    let done = match commit.run(base.view.clone(), sending.ledger.state, sending.ledger.file).await? {
         Outcome::Redo(why) => return Ok(Some(why)),
         Outcome::Found(_) => return Ok(Some(super::FOUND)),
         Outcome::Committed(done) => done,
@@ -175,14 +179,19 @@ pub(super) async fn write(
 }
 
 /// A manifest of this run without seq, prev, packs, carry, log and body.
-pub(super) fn manifest(run: &Run<'_>, base: &Base, sending: &Sending<'_>, coverage: Coverage) -> Manifest {
+pub(super) fn manifest(
+    run: &Run<'_>,
+    base: &Base,
+    sending: &Sending<Stated<'_>>,
+    coverage: Coverage,
+) -> Manifest {
     let charter = run.setup.charter.charter();
     Manifest {
         schema: SCHEMA.to_owned(),
         cluster: charter.cluster.clone(),
         seq: 0,
         id: SnapshotId(random::bytes()),
-        run: sending.state.pending.as_ref().map_or_else(|| RunId(random::bytes()), |p| p.run),
+        run: sending.ledger.state.pending.as_ref().map_or_else(|| RunId(random::bytes()), |p| p.run),
         prev: None,
         charter: charter.n,
         features: Vec::new(),

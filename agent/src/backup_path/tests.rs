@@ -1,13 +1,13 @@
 //! Runs of this process on a store in memory, with a clock that stands: what is stored, reused, carried and resumed.
 
-mod carry;
+pub(crate) mod carry;
 mod checkpoints;
 mod merge;
 mod property;
 mod resume;
 mod reuse;
-mod trap;
-mod world;
+pub(crate) mod trap;
+pub(crate) mod world;
 
 use std::collections::BTreeMap;
 use world::{World, noise};

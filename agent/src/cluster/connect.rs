@@ -60,6 +60,8 @@ struct Inner {
     origin: String,
     version: String,
     options: ConnectOptions,
+    /// Without credentials.
+    anonymous: kube::Config,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -95,8 +97,22 @@ impl Cluster {
             .unwrap_or_else(|_| http::HeaderValue::from_static("lifeboat"));
         config.headers.push((http::header::USER_AGENT, agent));
         let server = server_name(&config.cluster_url);
+        let cluster = Self::of(config, server, origin, String::new(), options)?;
+        let version = cluster.fetch_version().await?;
+        Ok(Self { inner: Arc::new(cluster.inner.with_version(version)) })
+    }
+
+    fn of(
+        config: kube::Config,
+        server: String,
+        origin: String,
+        version: String,
+        options: ConnectOptions,
+    ) -> Result<Self, ClusterError> {
         let mut patient = config.clone();
         patient.read_timeout = None;
+        let mut anonymous = config.clone();
+        anonymous.auth_info = kube::config::AuthInfo::default();
         let observe = Observe(options.observer.clone());
         let build = |config| {
             kube::client::ClientBuilder::try_from(config)
@@ -104,10 +120,23 @@ impl Cluster {
                 .map_err(|error| request::from_kube("setting up", &server, &origin, &error))
         };
         let (client, long_lived) = (build(config)?, build(patient)?);
-        let inner = Inner { client, long_lived, server, origin, version: String::new(), options };
-        let cluster = Self { inner: Arc::new(inner) };
-        let version = cluster.fetch_version().await?;
-        Ok(Self { inner: Arc::new(cluster.inner.with_version(version)) })
+        Ok(Self {
+            inner: Arc::new(Inner { client, long_lived, server, origin, version, options, anonymous }),
+        })
+    }
+
+    /// A connection to the same server for whoever this token is of.
+    pub(super) fn with_token(&self, token: &str) -> Result<Self, ClusterError> {
+        let mut config = self.inner.anonymous.clone();
+        config.auth_info.token = Some(token.to_owned().into());
+        let inner = &self.inner;
+        Self::of(
+            config,
+            inner.server.clone(),
+            inner.origin.clone(),
+            inner.version.clone(),
+            inner.options.clone(),
+        )
     }
 
     async fn fetch_version(&self) -> Result<String, ClusterError> {
@@ -195,6 +224,7 @@ impl Inner {
             origin: self.origin.clone(),
             version,
             options: self.options.clone(),
+            anonymous: self.anonymous.clone(),
         }
     }
 }

@@ -7,9 +7,11 @@ pub mod discover;
 mod discovery_wire;
 pub mod error;
 pub mod events;
+pub mod exec;
 pub mod item;
 pub mod lease;
 pub mod list;
+pub mod node_work;
 pub mod observe;
 pub mod on_demand;
 pub mod own;
@@ -21,8 +23,9 @@ pub mod resource;
 mod retry;
 pub mod state_secret;
 #[cfg(test)]
-mod test_server;
+pub(crate) mod test_server;
 pub mod text;
+pub mod volumes;
 pub mod wait;
 pub mod write;
 

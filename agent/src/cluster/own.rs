@@ -4,7 +4,7 @@
 use super::connect::Cluster;
 use super::error::ClusterError;
 use super::request;
-use crate::kinds::{Backup, BackupSchedule, GROUP, VERSION};
+use crate::kinds::{Backup, BackupSchedule, GROUP, VERSION, VolumeBackup};
 use futures::{Stream, StreamExt as _};
 use kube::api::DynamicObject;
 use kube::core::{ApiResource, GroupVersionKind};
@@ -44,6 +44,11 @@ impl OwnKind for BackupSchedule {
     const PLURAL: &'static str = "backupschedules";
 }
 
+impl OwnKind for VolumeBackup {
+    const KIND: &'static str = "VolumeBackup";
+    const PLURAL: &'static str = "volumebackups";
+}
+
 /// Our own kinds in one namespace.
 #[derive(Debug, Clone)]
 pub struct Own {
@@ -70,13 +75,22 @@ impl Own {
     /// Every change of a kind, for ever. One list at the start, and another one only where the server has forgotten
     /// what was seen last; a silent connection is given up. Objects that cannot be read are left out and told.
     pub fn watch<T: OwnKind>(&self) -> impl Stream<Item = OwnEvent<T>> + Send + 'static + use<T> {
+        self.watch_selected(None)
+    }
+
+    /// As [`Self::watch`], of the objects that a field selector chooses.
+    pub fn watch_selected<T: OwnKind>(
+        &self,
+        fields: Option<String>,
+    ) -> impl Stream<Item = OwnEvent<T>> + Send + 'static + use<T> {
         let kind =
             ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, VERSION, T::KIND), T::PLURAL);
         let client = self.cluster.long_lived_client().clone();
         let api: kube::Api<DynamicObject> = kube::Api::namespaced_with(client, &self.namespace, &kind);
+        let config = watcher::Config { field_selector: fields, ..watcher::Config::default() };
         // The library resumes a watch for ever that the server refuses to resume.
         futures::stream::repeat_with(move || {
-            let events = watcher(api.clone(), watcher::Config::default()).default_backoff();
+            let events = watcher(api.clone(), config.clone()).default_backoff();
             futures::stream::unfold((Box::pin(events), false), |(mut events, over)| async move {
                 if over {
                     return None;
@@ -132,6 +146,17 @@ impl Own {
             return Err(self.cluster.malformed(&path, "the object was read without a resourceVersion"));
         }
         let body = json!({ "metadata": { "uid": uid, "resourceVersion": version }, "status": status });
+        self.call(http::Method::PATCH, &path, "application/merge-patch+json", Some(body)).await
+    }
+
+    /// Merges into the status of an object at whatever version: for kinds whose names are never used twice, and of whose
+    /// fields each has one writer.
+    ///
+    /// # Errors
+    /// 404 where it is gone; what the API server answered otherwise.
+    pub async fn merge_status<T: OwnKind>(&self, name: &str, status: Value) -> Result<T, ClusterError> {
+        let path = format!("{}/status", self.path::<T>(name));
+        let body = json!({ "status": status });
         self.call(http::Method::PATCH, &path, "application/merge-patch+json", Some(body)).await
     }
 

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// What to answer.
-pub(super) enum Answer {
+pub(crate) enum Answer {
     Json(u16, String),
     /// With one header more.
     With(u16, &'static str, String),
@@ -17,28 +17,28 @@ pub(super) enum Answer {
     Cut,
 }
 
-pub(super) fn ok(body: &str) -> Answer {
+pub(crate) fn ok(body: &str) -> Answer {
     Answer::Json(200, body.to_owned())
 }
 
-pub(super) struct TestServer {
-    pub(super) cluster: Cluster,
+pub(crate) struct TestServer {
+    pub(crate) cluster: Cluster,
     seen: Arc<Mutex<Vec<String>>>,
     _folder: tempfile::TempDir,
 }
 
 impl TestServer {
     /// The requests so far, method and path, without those for the version.
-    pub(super) fn seen(&self) -> Vec<String> {
+    pub(crate) fn seen(&self) -> Vec<String> {
         self.seen.lock().unwrap().clone()
     }
 
-    pub(super) fn count(&self, part: &str) -> usize {
+    pub(crate) fn count(&self, part: &str) -> usize {
         self.seen().iter().filter(|path| path.contains(part)).count()
     }
 }
 
-pub(super) fn quick() -> ConnectOptions {
+pub(crate) fn quick() -> ConnectOptions {
     ConnectOptions {
         read_timeout: Duration::from_millis(300),
         retry_budget: Duration::from_secs(2),
@@ -49,7 +49,7 @@ pub(super) fn quick() -> ConnectOptions {
 type Script = Arc<Mutex<dyn FnMut(&str) -> Answer + Send>>;
 
 /// Starts a server that answers with `script`, and connects to it.
-pub(super) async fn serve(
+pub(crate) async fn serve(
     options: ConnectOptions,
     script: impl FnMut(&str) -> Answer + Send + 'static,
 ) -> TestServer {

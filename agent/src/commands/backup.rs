@@ -94,7 +94,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
         return Ok(Exit::Done);
     }
     let (committing, may_commit, stop) = (|| {}, || true, Stop::default());
-    let control = Control { progress: &count, committing: &committing, may_commit: &may_commit, stop: &stop };
+    let control = Control {
+        progress: &count,
+        committing: &committing,
+        may_commit: &may_commit,
+        stop: &stop,
+        volumes: None,
+    };
     let run = backup_under(&setup, &cluster, &request, clock, control);
     tokio::pin!(run);
     let committed = tokio::select! {

@@ -39,7 +39,7 @@ pub(crate) struct Args {
     lease_seconds: u64,
 }
 
-fn namespace(text: &str) -> Result<String, String> {
+pub(super) fn namespace(text: &str) -> Result<String, String> {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let good = !text.is_empty()
         && text.len() <= 63
@@ -54,7 +54,7 @@ fn namespace(text: &str) -> Result<String, String> {
 }
 
 /// `:8080` is every address of this machine.
-fn address(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     let whole = if text.starts_with(':') { format!("[::]{text}") } else { text.to_owned() };
     whole.parse().map_err(|_| "not an address: HOST:PORT, or :PORT for every address".to_owned())
 }
@@ -94,14 +94,14 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn ended(asked: &Arc<watch::Sender<bool>>) -> impl Future<Output = ()> + Send + 'static + use<> {
+pub(super) fn ended(asked: &Arc<watch::Sender<bool>>) -> impl Future<Output = ()> + Send + 'static + use<> {
     let mut changes = asked.subscribe();
     async move {
         let _ = changes.wait_for(|asked| *asked).await;
     }
 }
 
-async fn listener(address: SocketAddr) -> anyhow::Result<TcpListener> {
+pub(super) async fn listener(address: SocketAddr) -> anyhow::Result<TcpListener> {
     let bound = TcpListener::bind(address).await;
     // Where there is no IPv6, every address is every IPv4 address.
     let bound = match bound {

@@ -5,3 +5,4 @@ pub(crate) mod backup_path;
 pub(crate) mod controller;
 pub(crate) mod crds;
 pub(crate) mod fill;
+pub(crate) mod node;

@@ -81,6 +81,7 @@ impl Lead {
         let mut schedules = Box::pin(own.watch::<BackupSchedule>());
         let mut backups = Box::pin(own.watch::<Backup>());
         let term = self.runner.term.clone();
+        let _cleaning = self.clean_up();
         tokio::pin!(asked);
         loop {
             beat();
@@ -101,6 +102,17 @@ impl Lead {
                 self.step().await;
             }
         }
+    }
+
+    /// What runs left behind that nobody works on: a Pod that is still frozen above all.
+    fn clean_up(&self) -> tokio::task::JoinHandle<()> {
+        let runner = self.runner.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = super::volumes::leftovers(&runner.ties, &runner.own) => {}
+                () = runner.term.over() => {}
+            }
+        })
     }
 
     async fn step(&mut self) {

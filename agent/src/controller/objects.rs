@@ -1,7 +1,7 @@
 //! What the watches have told so far. Knows nothing of what it means.
 
 use crate::cluster::own::OwnEvent;
-use crate::kinds::{Backup, BackupSchedule};
+use crate::kinds::{Backup, BackupSchedule, VolumeBackup};
 use std::collections::BTreeMap;
 
 /// Objects of one kind by name.
@@ -32,6 +32,12 @@ impl Named for Backup {
 }
 
 impl Named for BackupSchedule {
+    fn name(&self) -> Option<&str> {
+        self.metadata.name.as_deref()
+    }
+}
+
+impl Named for VolumeBackup {
     fn name(&self) -> Option<&str> {
         self.metadata.name.as_deref()
     }

@@ -4,6 +4,7 @@
 use super::elect::Term;
 use super::retry::{self, Verdict};
 use super::status;
+use super::volumes::{NodeVolumes, Ties, tidy};
 use super::wanted::{self, Invalid};
 use super::write::{StatusWriter, WriteStop};
 use crate::backup::{
@@ -16,7 +17,7 @@ use crate::cluster::state_secret::StateSecret;
 use crate::kinds::{Backup, BackupStatus, Phase};
 use jiff::Timestamp;
 use lifeboat_common::clock::Clock;
-use lifeboat_common::config::{self, AgentConfig};
+use lifeboat_common::config::{self, AgentConfig, VolumesConfig};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,6 +44,7 @@ pub struct Runner {
     pub reader: Cluster,
     pub config: PathBuf,
     pub state: StateSecret,
+    pub ties: Ties,
     pub term: Term,
     pub me: String,
     pub clock: Arc<dyn Clock>,
@@ -117,9 +119,10 @@ impl Runner {
         job.run(&backup).await
     }
 
-    async fn setup(&self) -> Result<Setup, BackupError> {
+    async fn setup(&self) -> Result<(Setup, VolumesConfig), BackupError> {
         let config: AgentConfig = config::load(&self.config).map_err(crate::backup::SetupError::Config)?;
-        Setup::load(&config, StatePlace::Secret(self.state.clone()), self.clock.clone()).await
+        let state = StatePlace::Secret(self.state.clone());
+        Ok((Setup::load(&config, state, self.clock.clone()).await?, config.volumes))
     }
 }
 
@@ -191,9 +194,10 @@ impl Job<'_> {
             return Outcome::Failed { reason: "TooManyAttempts".to_owned(), why };
         }
         let deadline = deadline(backup, begun, self.runner.clock.now());
-        let late = tokio::time::sleep_until(tokio::time::Instant::now() + deadline);
+        let until = tokio::time::Instant::now() + deadline;
+        let late = tokio::time::sleep_until(until);
         tokio::pin!(late);
-        let attempts = self.attempts(backup);
+        let attempts = self.attempts(backup, until);
         tokio::pin!(attempts);
         let beats = self.heartbeats();
         tokio::pin!(beats);
@@ -213,10 +217,10 @@ impl Job<'_> {
         }
     }
 
-    async fn attempts(&self, backup: &Backup) -> Outcome {
+    async fn attempts(&self, backup: &Backup, until: tokio::time::Instant) -> Outcome {
         let mut failures = 0;
         loop {
-            let error = match self.attempt(backup).await {
+            let error = match self.attempt(backup, until).await {
                 Ok(committed) => return Outcome::Committed(Box::new(committed)),
                 Err(error) => error,
             };
@@ -255,8 +259,8 @@ impl Job<'_> {
         self.left_out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn attempt(&self, backup: &Backup) -> Result<Committed, BackupError> {
-        let setup = self.runner.setup().await?;
+    async fn attempt(&self, backup: &Backup, until: tokio::time::Instant) -> Result<Committed, BackupError> {
+        let (setup, volumes) = self.runner.setup().await?;
         let (wanted, charter) = (wanted::of(backup, self.runner.own.namespace()), setup.charter.charter());
         *self.left_out() = wanted.excluded_by(charter).to_vec();
         let request: Request = wanted.request(charter).map_err(BackupError::Rule)?;
@@ -267,11 +271,15 @@ impl Job<'_> {
             counters.objects.store(objects, Relaxed);
             counters.bytes.store(bytes, Relaxed);
         };
+        let left = until.saturating_duration_since(tokio::time::Instant::now());
+        let (ties, spec) = (self.runner.ties.clone(), backup.spec.clone());
+        let volumes = NodeVolumes::new(ties, volumes, spec, &self.about.name, left);
         let control = Control {
             progress: &progress,
             committing: &|| counters.committing.store(true, Relaxed),
             may_commit: &|| self.runner.term.lasts() && !self.halt.stop.is_stopped(),
             stop: &self.halt.stop,
+            volumes: Some(&volumes),
         };
         backup_under(&setup, &self.runner.reader, &request, self.runner.clock.clone(), control).await
     }
@@ -305,6 +313,10 @@ impl Job<'_> {
 
     async fn end(&self, outcome: Outcome) -> End {
         let now = || self.now();
+        if !matches!(outcome, Outcome::Left) {
+            // Canceled, failed or done: nobody goes on with its volumes.
+            tidy(&self.runner.ties, &run_of(&self.about.uid).to_hex()).await;
+        }
         let written = match &outcome {
             Outcome::Left => return End::Left,
             Outcome::Committed(done) => {

@@ -3,6 +3,7 @@
 use crate::backup::Wanted;
 use crate::cluster::own::Own;
 use crate::kinds::{Backup, TemplateScope, seconds};
+use crate::select::labels::LabelSelector;
 use crate::select::{ClusterScope, Selection, SelectionSpec};
 
 /// Namespaces that are looked for; a Backup that names more finds out in its report.
@@ -43,7 +44,8 @@ fn agent_namespaces(namespace: &str) -> Vec<String> {
     if namespace == "lifeboat" {
         return Vec::new();
     }
-    [namespace, "lifeboat", "lifeboat-nodes", "lifeboat-restore-*"].map(str::to_owned).to_vec()
+    let nodes = crate::install::nodes::namespace(namespace);
+    [namespace, &nodes, "lifeboat", "lifeboat-nodes", "lifeboat-restore-*"].map(str::to_owned).to_vec()
 }
 
 /// Whether it can be done, as far as can be known before it begins.
@@ -75,6 +77,10 @@ fn words(backup: &Backup) -> Result<(), Invalid> {
     let invalid = |reason: &str, why: String| Invalid { reason: reason.to_owned(), why };
     for text in [&backup.spec.ttl, &backup.spec.deadline].into_iter().flatten() {
         seconds(text).map_err(|e| invalid("InvalidDuration", e.to_string()))?;
+    }
+    for hooks in &backup.spec.hooks {
+        let text = hooks.label_selector.as_ref().map(|s| s.to_text()).unwrap_or_default();
+        LabelSelector::parse(&text).map_err(|e| invalid("InvalidHook", e.to_string()))?;
     }
     let wanted = of(backup, "lifeboat");
     let spec = SelectionSpec {
@@ -110,7 +116,7 @@ mod tests {
         });
         let wanted = of(&b, "lifeboat");
         assert_eq!((wanted.primary_ttl_hours, wanted.selector.as_deref()), (Some(720), Some("app=web")));
-        assert_eq!(of(&b, "backup").agent_namespaces[0], "backup");
+        assert_eq!(of(&b, "backup").agent_namespaces[..2], ["backup", "backup-nodes"]);
         assert!(words(&b).is_ok());
     }
 

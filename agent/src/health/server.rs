@@ -2,7 +2,7 @@
 
 use super::Health;
 use super::listen::{Bounded, LIFETIME};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, NodeMetrics};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -14,28 +14,47 @@ use tokio::net::TcpListener;
 /// Prometheus' text format.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// Values for Prometheus.
+pub trait Scrape: Clone + Send + Sync + 'static {
+    /// One scrape, in its text format.
+    fn scrape(&self) -> String;
+}
+
+impl Scrape for Metrics {
+    fn scrape(&self) -> String {
+        self.render()
+    }
+}
+
+impl Scrape for NodeMetrics {
+    fn scrape(&self) -> String {
+        self.render()
+    }
+}
+
 /// Answers until `stop` is done; connections that are open then end within seconds.
 ///
 /// # Errors
 /// If the listener cannot be used.
-pub async fn serve(
+pub async fn serve<M: Scrape>(
     listener: TcpListener,
     health: Health,
-    metrics: Metrics,
+    metrics: M,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     axum::serve(Bounded::new(listener, LIFETIME), app(health, metrics)).with_graceful_shutdown(stop).await
 }
 
-fn app(health: Health, metrics: Metrics) -> Router {
+fn app<M: Scrape>(health: Health, metrics: M) -> Router {
     Router::new()
-        .route("/healthz", get(|State((health, _)): State<Shared>| async move { said(health.alive()) }))
-        .route("/readyz", get(|State((health, _)): State<Shared>| async move { said(health.ready()) }))
-        .route("/metrics", get(|State((_, metrics)): State<Shared>| async move { scrape(&metrics) }))
+        .route("/healthz", get(|State((health, _)): State<(Health, M)>| async move { said(health.alive()) }))
+        .route("/readyz", get(|State((health, _)): State<(Health, M)>| async move { said(health.ready()) }))
+        .route(
+            "/metrics",
+            get(|State((_, metrics)): State<(Health, M)>| async move { scraped(metrics.scrape()) }),
+        )
         .with_state((health, metrics))
 }
-
-type Shared = (Health, Metrics);
 
 fn said(state: Result<(), String>) -> impl IntoResponse {
     match state {
@@ -44,8 +63,8 @@ fn said(state: Result<(), String>) -> impl IntoResponse {
     }
 }
 
-fn scrape(metrics: &Metrics) -> impl IntoResponse + use<> {
-    ([(header::CONTENT_TYPE, TEXT)], metrics.render())
+fn scraped(text: String) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, TEXT)], text)
 }
 
 #[cfg(test)]

@@ -54,6 +54,22 @@ impl Files {
         toml::from_str(self.0.get(AGENT_TOML)?).ok()
     }
 
+    /// Those of these names that are there.
+    pub(super) fn only<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Self {
+        Self(
+            names.into_iter().filter_map(|name| Some((name.to_owned(), self.0.get(name)?.clone()))).collect(),
+        )
+    }
+
+    pub(super) fn add(&mut self, name: &str, text: Zeroizing<String>) {
+        self.0.insert(name.to_owned(), text);
+    }
+
+    #[cfg(test)]
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(|text| text.as_str())
+    }
+
     pub(super) fn to_data(&self) -> BTreeMap<&str, String> {
         self.0.iter().map(|(name, text)| (name.as_str(), BASE64_STANDARD.encode(text.as_bytes()))).collect()
     }

@@ -1,7 +1,7 @@
 //! The objects that an installation is made of: the files of `deploy/`, fitted to a namespace, an image, a schedule and
 //! the ports of this cluster. Pure; sends nothing.
 
-use super::Options;
+use super::{Options, nodes};
 use crate::cluster::write::KindPath;
 use serde_json::{Value, json};
 
@@ -18,25 +18,36 @@ pub const PART_OF: &str = "app.kubernetes.io/part-of";
 /// Lets the pods start anew when the Secret changes.
 const CHECKSUM: &str = "lifeboat.dev/config-checksum";
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 15] = [
     include_str!("../../../deploy/namespace.yaml"),
+    include_str!("../../../deploy/nodes/namespace.yaml"),
     include_str!("../../../deploy/clusterrole.yaml"),
     include_str!("../../../deploy/rbac.yaml"),
+    include_str!("../../../deploy/nodes/rbac.yaml"),
+    include_str!("../../../deploy/nodes/policy.yaml"),
     include_str!("../../../deploy/state.yaml"),
+    include_str!("../../../deploy/nodes/work.yaml"),
     include_str!("../../../deploy/networkpolicy.yaml"),
+    include_str!("../../../deploy/nodes/networkpolicy.yaml"),
     include_str!("../../../deploy/pdb.yaml"),
     include_str!("../../../deploy/service.yaml"),
     include_str!("../../../deploy/schedule.yaml"),
+    include_str!("../../../deploy/nodes/daemonset.yaml"),
     include_str!("../../../deploy/deployment.yaml"),
 ];
 
+const ADMISSION: &str = "admissionregistration.k8s.io";
+
 /// Group, version, kind, plural, and whether it lives in a namespace.
-const KINDS: [(&str, &str, &str, &str, bool); 14] = [
+const KINDS: [(&str, &str, &str, &str, bool); 17] = [
     ("", "v1", "Namespace", "namespaces", false),
     ("", "v1", "Secret", "secrets", true),
     ("", "v1", "Service", "services", true),
     ("", "v1", "ServiceAccount", "serviceaccounts", true),
+    (ADMISSION, "v1", "ValidatingAdmissionPolicy", "validatingadmissionpolicies", false),
+    (ADMISSION, "v1", "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", false),
     ("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", false),
+    ("apps", "v1", "DaemonSet", "daemonsets", true),
     ("apps", "v1", "Deployment", "deployments", true),
     ("lifeboat.dev", "v1alpha1", "BackupSchedule", "backupschedules", true),
     ("lifeboat.dev", "v1alpha1", "Backup", "backups", true),
@@ -114,14 +125,19 @@ pub fn path(kind: &str) -> Option<KindPath> {
 pub fn objects(options: &Options) -> Vec<Object> {
     let mut all: Vec<Object> =
         crate::kinds::crds().into_iter().map(|crd| Object::of(labeled(crd), When::Always)).collect();
-    for document in documents() {
+    for document in documents().filter(|d| options.nodes || !nodes::is_for_nodes(d)) {
         let when = match document["kind"].as_str() {
             Some("BackupSchedule") => When::First,
             Some("Secret") => When::Absent,
             _ => When::Always,
         };
-        if document["kind"] == "Deployment" {
-            all.push(Object::of(in_namespace(secret(options), &options.namespace), When::Always));
+        let needed = match document["kind"].as_str() {
+            Some("DaemonSet") => Some(nodes::secret(&options.files)),
+            Some("Deployment") => Some(secret(options)),
+            _ => None,
+        };
+        if let Some(secret) = needed {
+            all.push(Object::of(in_namespace(secret, &options.namespace), When::Always));
         }
         all.push(Object::of(fitted(document, options), when));
     }
@@ -155,9 +171,15 @@ fn secret(options: &Options) -> Value {
 fn fitted(document: Value, options: &Options) -> Value {
     let mut document = in_namespace(document, &options.namespace);
     match document["kind"].as_str() {
-        Some("Deployment") => {
+        Some(kind @ ("Deployment" | "DaemonSet")) => {
+            let on_nodes = kind == "DaemonSet";
+            let checksum =
+                if on_nodes { nodes::files(&options.files).checksum() } else { options.files.checksum() };
+            if let Some(directory) = options.kubelet.as_ref().filter(|_| on_nodes) {
+                nodes::set_kubelet(&mut document, directory);
+            }
             let template = &mut document["spec"]["template"];
-            template["metadata"]["annotations"][CHECKSUM] = json!(options.files.checksum());
+            template["metadata"]["annotations"][CHECKSUM] = json!(checksum);
             if let Some(image) = &options.image {
                 template["spec"]["containers"][0]["image"] = json!(image);
             }
@@ -169,9 +191,7 @@ fn fitted(document: Value, options: &Options) -> Value {
                 }
             }
         }
-        Some("NetworkPolicy") if document["metadata"]["name"] == CONTROLLER => {
-            open(&mut document, &options.ports)
-        }
+        Some("NetworkPolicy") if !document["spec"]["egress"].is_null() => open(&mut document, &options.ports),
         _ => {}
     }
     document
@@ -187,19 +207,29 @@ fn open(policy: &mut Value, ports: &[u16]) {
     }
 }
 
-fn in_namespace(mut document: Value, namespace: &str) -> Value {
-    let metadata = &mut document["metadata"];
-    if metadata["namespace"] == NAMESPACE {
-        metadata["namespace"] = json!(namespace);
+fn in_namespace(document: Value, namespace: &str) -> Value {
+    let mut document = nodes::renamed(&document, namespace);
+    if document["metadata"]["namespace"] == NAMESPACE {
+        document["metadata"]["namespace"] = json!(namespace);
     }
-    match document["kind"].as_str() {
-        Some("Namespace") => document["metadata"]["name"] = json!(namespace),
-        // Two installations do not take each other's rights away.
-        Some("ClusterRoleBinding") => document["metadata"]["name"] = json!(binding(namespace)),
-        _ => {}
+    // Two installations do not take each other's rights away.
+    let own = match document["kind"].as_str() {
+        Some("Namespace") if document["metadata"]["name"] == NAMESPACE => Some(namespace.to_owned()),
+        Some("ClusterRoleBinding") => Some(binding(namespace)),
+        Some("ValidatingAdmissionPolicy") => Some(nodes::policy(namespace)),
+        Some("ValidatingAdmissionPolicyBinding") => {
+            document["spec"]["policyName"] = json!(nodes::policy(namespace));
+            Some(nodes::policy(namespace))
+        }
+        _ => None,
+    };
+    if let Some(name) = own {
+        document["metadata"]["name"] = json!(name);
     }
     for subject in document.get_mut("subjects").and_then(Value::as_array_mut).into_iter().flatten() {
-        subject["namespace"] = json!(namespace);
+        if subject["namespace"] == NAMESPACE {
+            subject["namespace"] = json!(namespace);
+        }
     }
     document
 }

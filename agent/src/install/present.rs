@@ -1,6 +1,7 @@
 //! What is in the cluster before an installation: whether there is one, and whose. Only reads.
 
 use super::files::Files;
+use super::nodes;
 use super::objects::{CONTROLLER, SECRET, STATE, path};
 use super::{InstallError, Options};
 use crate::cluster::text::clean;
@@ -22,12 +23,16 @@ pub(super) struct Present {
     pub(super) api_ports: Vec<u16>,
     /// What the controller runs.
     pub(super) image: Option<String>,
+    /// The kubelet's directory that its daemons were given.
+    pub(super) kubelet: Option<String>,
 }
 
 /// Looks, and refuses to go on where another repository's agent is.
 pub(super) async fn look(administrator: &Administrator, options: &Options) -> Result<Present, InstallError> {
     let namespace = &options.namespace;
+    let of_nodes = nodes::namespace(namespace);
     let get = async |kind: &str, name: &str| {
+        let namespace = if kind == "DaemonSet" { &of_nodes } else { namespace };
         let path = path(kind).expect("the kinds that are looked at are in the table");
         let inside = path.namespaced.then_some(namespace.as_str());
         administrator.get(&Place { path: &path, namespace: inside, name }).await
@@ -55,7 +60,9 @@ pub(super) async fn look(administrator: &Administrator, options: &Options) -> Re
     let controller = get("Deployment", CONTROLLER).await?;
     let image =
         controller.as_ref().and_then(|d| d.pointer("/spec/template/spec/containers/0/image")?.as_str());
+    let daemons = if options.nodes { get("DaemonSet", nodes::NODE).await? } else { None };
     Ok(Present {
+        kubelet: daemons.as_ref().and_then(nodes::kubelet_of),
         first: controller.is_none(),
         api_ports: ports(&slices),
         image: image.map(|image| clean(image, 512)),

@@ -1,6 +1,7 @@
 //! Takes an installation out of a cluster: pods first, so that nothing is half done, then definitions with their objects,
 //! rights, and the namespace. Repositories are never touched.
 
+use super::nodes::{self, NODE};
 use super::objects::{CONTROLLER, NAMESPACE, PART_OF, SECRET, binding, path};
 use super::{InstallError, Step, administrator};
 use crate::cluster::Cluster;
@@ -59,7 +60,8 @@ pub async fn what_is_there(cluster: &Cluster, options: &RemoveOptions) -> Result
     let namespace = get(&administrator, "Namespace", &options.namespace, &options.namespace).await?;
     removal.foreign_namespace =
         namespace.as_ref().is_some_and(|n| n["metadata"]["labels"][PART_OF] != "lifeboat");
-    let mut candidates = vec![("Deployment", CONTROLLER.to_owned())];
+    let nodes = get(&administrator, "Namespace", "", &nodes::namespace(&options.namespace)).await?;
+    let mut candidates = vec![("Deployment", CONTROLLER.to_owned()), ("DaemonSet", NODE.to_owned())];
     if removal.others.is_empty() {
         for crd in crate::kinds::crds() {
             let name = crd["metadata"]["name"].as_str().unwrap_or_default().to_owned();
@@ -69,6 +71,13 @@ pub async fn what_is_there(cluster: &Cluster, options: &RemoveOptions) -> Result
     candidates.push(("ClusterRoleBinding", binding(&options.namespace)));
     if removal.others.is_empty() {
         candidates.push(("ClusterRole", SECRET.to_owned()));
+    }
+    // The binding before what it binds.
+    for kind in ["ValidatingAdmissionPolicyBinding", "ValidatingAdmissionPolicy"] {
+        candidates.push((kind, nodes::policy(&options.namespace)));
+    }
+    if nodes.is_some_and(|n| n["metadata"]["labels"][PART_OF] == "lifeboat") {
+        candidates.push(("Namespace", nodes::namespace(&options.namespace)));
     }
     if !removal.foreign_namespace {
         candidates.push(("Namespace", options.namespace.clone()));
@@ -94,7 +103,8 @@ pub async fn remove(
     let administrator = administrator(cluster);
     for (kind, name) in &removal.objects {
         let path = path(kind).expect("the kinds that are removed are in the table");
-        let namespace = path.namespaced.then_some(options.namespace.as_str());
+        let inside = home(kind, &options.namespace);
+        let namespace = path.namespaced.then_some(inside.as_str());
         administrator.delete(&Place { path: &path, namespace, name }).await?;
         gone(&administrator, kind, name, options, say).await?;
         say(Step::Removed { title: format!("{kind} {name}") });
@@ -131,8 +141,14 @@ async fn get(
     name: &str,
 ) -> Result<Option<Value>, InstallError> {
     let path = path(kind).expect("the kinds that are looked at are in the table");
-    let namespace = path.namespaced.then_some(namespace);
+    let inside = home(kind, namespace);
+    let namespace = path.namespaced.then_some(inside.as_str());
     Ok(administrator.get(&Place { path: &path, namespace, name }).await?)
+}
+
+/// The namespace that objects of a kind are in.
+fn home(kind: &str, agent: &str) -> String {
+    if kind == "DaemonSet" { nodes::namespace(agent) } else { agent.to_owned() }
 }
 
 /// Namespaces with a controller, beside this one.

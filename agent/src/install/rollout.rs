@@ -1,5 +1,6 @@
 //! Waiting for the controller, and saying in words why it does not come. Only reads.
 
+use super::nodes::{self, NODE};
 use super::objects::{CONTROLLER, path};
 use super::{InstallError, Step};
 use crate::cluster::text::clean;
@@ -51,6 +52,49 @@ pub(super) async fn wait(
         }
         sleep(administrator.reader().poll_interval()).await;
     }
+}
+
+/// Waits for the daemons. Those of nodes that are away or cannot start them are told, and hold nothing up: the volumes
+/// of the others are read.
+pub(super) async fn wait_for_nodes(
+    administrator: &Administrator,
+    namespace: &str,
+    within: Duration,
+    say: &mut dyn FnMut(Step),
+) -> Result<(), InstallError> {
+    let (started, mut said) = (Instant::now(), String::new());
+    let path = path("DaemonSet").expect("a DaemonSet is in the table");
+    let namespace = nodes::namespace(namespace);
+    let place = Place { path: &path, namespace: Some(&namespace), name: NODE };
+    loop {
+        let set = administrator.get(&place).await?.unwrap_or(Value::Null);
+        let Err(what) = on_all_nodes(&set) else { return Ok(()) };
+        if started.elapsed() >= within {
+            let what = format!(
+                "{what}; the volumes of the other nodes will be missed: see kubectl -n {namespace} get pods -o wide"
+            );
+            say(Step::Note { what });
+            return Ok(());
+        }
+        if what != said {
+            say(Step::Waiting { what: what.clone() });
+            said = what;
+        }
+        sleep(administrator.reader().poll_interval()).await;
+    }
+}
+
+/// Or how many there are.
+fn on_all_nodes(set: &Value) -> Result<(), String> {
+    let status = &set["status"];
+    let count = |field: &str| status[field].as_u64().unwrap_or(0);
+    let seen = status["observedGeneration"].as_u64() >= set["metadata"]["generation"].as_u64();
+    let (wanted, ready) = (count("desiredNumberScheduled"), count("numberReady"));
+    let updated = count("updatedNumberScheduled");
+    if set.is_object() && seen && ready >= wanted && updated >= wanted {
+        return Ok(());
+    }
+    Err(format!("{} of {wanted} nodes are ready to read volumes", ready.min(updated)))
 }
 
 fn wanted(deployment: &Value) -> u64 {
@@ -153,6 +197,20 @@ mod tests {
             assert!(!is_rolled_out(&deployment(seen, updated, replicas, available)));
         }
         assert!(!is_rolled_out(&Value::Null));
+    }
+
+    #[test]
+    fn every_node_has_its_new_daemon_or_is_counted() {
+        let set = |seen: u64, wanted: u64, updated: u64, ready: u64| {
+            json!({"metadata": {"generation": 2}, "status": {"observedGeneration": seen,
+                "desiredNumberScheduled": wanted, "updatedNumberScheduled": updated, "numberReady": ready}})
+        };
+        assert!(on_all_nodes(&set(2, 3, 3, 3)).is_ok() && on_all_nodes(&set(2, 0, 0, 0)).is_ok());
+        for (seen, updated, ready) in [(1, 3, 3), (2, 2, 3), (2, 3, 2)] {
+            assert!(on_all_nodes(&set(seen, 3, updated, ready)).is_err());
+        }
+        assert!(on_all_nodes(&Value::Null).is_err());
+        assert!(on_all_nodes(&set(2, 3, 2, 3)).unwrap_err().starts_with("2 of 3 nodes"));
     }
 
     #[test]

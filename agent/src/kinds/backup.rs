@@ -6,6 +6,7 @@
 )]
 
 use super::condition::Condition;
+use super::hooks::PodHooks;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,18 @@ pub enum TemplateScope {
     Off,
     Related,
     All,
+}
+
+/// Which volumes belong to a backup.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum VolumesMode {
+    /// Every claim's, apart from those that are opted out.
+    #[default]
+    All,
+    /// Those that a Pod names in its annotation backup.velero.io/backup-volumes.
+    OptIn,
+    /// None.
+    Off,
 }
 
 /// What to back up. An empty spec is a full backup: every user namespace and all cluster-scoped objects.
@@ -76,6 +89,13 @@ pub struct BackupSpec {
     /// Also what is labeled to be left out (compliantkubernetes.io/nobackup, lifeboat.dev/nobackup).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub include_opted_out: bool,
+    /// The volumes of claims: All, OptIn (those that a Pod names in backup.velero.io/backup-volumes) or Off. Default All.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volumes: Option<VolumesMode>,
+    /// Commands that run in Pods before and after their volumes are read. Annotations on a Pod
+    /// (pre.hook.backup.velero.io/command and the rest) go before these.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<PodHooks>,
     /// How long the primary store keeps the snapshot, when shorter than the charter says: 72h, 14d. The replica
     /// keeps it by its own rules.
     #[serde(skip_serializing_if = "Option::is_none")]

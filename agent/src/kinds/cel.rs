@@ -101,6 +101,114 @@ pub(super) fn spec() -> Vec<Rule> {
         ),
         rule("scheduleName", &[("maxLength", 48)], "", ""),
     ]
+    .into_iter()
+    .chain(hooks())
+    .collect()
+}
+
+/// The rules of hooks. Their bounds keep the cost of these rules low, too.
+fn hooks() -> Vec<Rule> {
+    let mut all = vec![
+        rule("hooks", &[("maxItems", 16)], "", ""),
+        rule("hooks[].name", &[("maxLength", 63)], "", ""),
+        rule("hooks[].includedNamespaces", &[("maxItems", 32)], "", ""),
+        rule("hooks[].includedNamespaces[]", NAMESPACE, matches("[-a-z0-9*?]+"), NAMESPACE_WORDS),
+        rule("hooks[].excludedNamespaces", &[("maxItems", 32)], "", ""),
+        rule("hooks[].excludedNamespaces[]", NAMESPACE, matches("[-a-z0-9*?]+"), NAMESPACE_WORDS),
+        rule("hooks[].labelSelector.matchLabels", &[("maxProperties", 16)], "", ""),
+        rule("hooks[].labelSelector.matchLabels{}", &[("maxLength", 63)], "", ""),
+        rule("hooks[].labelSelector.matchExpressions", &[("maxItems", 16)], "", ""),
+        rule("hooks[].labelSelector.matchExpressions[].key", &[("maxLength", 317)], "", ""),
+        rule("hooks[].labelSelector.matchExpressions[].operator", &[("maxLength", 16)], "", ""),
+        rule("hooks[].labelSelector.matchExpressions[].values", &[("maxItems", 16)], "", ""),
+        rule("hooks[].labelSelector.matchExpressions[].values[]", &[("maxLength", 63)], "", ""),
+    ];
+    for [list, each, container, command, part, timeout] in HOOK_PLACES {
+        all.extend([
+            rule(list, &[("maxItems", 8)], "", ""),
+            rule(
+                each,
+                &[],
+                "has(self.command) && self.command.size() > 0",
+                "a hook needs a command: the program and its arguments, as a list",
+            ),
+            rule(container, &[("minLength", 1), ("maxLength", 63)], "", ""),
+            rule(command, &[("maxItems", 64)], "", ""),
+            rule(part, &[("maxLength", 4096)], "", ""),
+            rule(
+                timeout,
+                &[("maxLength", 4)],
+                matches("[1-9][0-9]{0,2}s|[1-9]m|10m"),
+                "not a time of a hook: seconds up to 999s or minutes up to 10m, for example 30s or 2m",
+            ),
+        ]);
+    }
+    all
+}
+
+const HOOK_PLACES: [[&str; 6]; 2] = [
+    [
+        "hooks[].pre",
+        "hooks[].pre[]",
+        "hooks[].pre[].container",
+        "hooks[].pre[].command",
+        "hooks[].pre[].command[]",
+        "hooks[].pre[].timeout",
+    ],
+    [
+        "hooks[].post",
+        "hooks[].post[]",
+        "hooks[].post[].container",
+        "hooks[].post[].command",
+        "hooks[].post[].command[]",
+        "hooks[].post[].timeout",
+    ],
+];
+
+/// The rules of a VolumeBackup. Its spec becomes paths on a node, and its status is what a node says: both are bounded.
+pub(super) fn volume_backup() -> Vec<Rule> {
+    const UID: &[(&str, u64)] = &[("minLength", 1), ("maxLength", 64)];
+    const NAME: &[(&str, u64)] = &[("minLength", 1), ("maxLength", 253)];
+    const SHA256: &[(&str, u64)] = &[("maxLength", 64)];
+    const NAME_WORDS: &str = "not a name: letters, digits, -, _ and ., with a letter or digit at either end";
+    let digest = || matches("[0-9a-f]{64}");
+    let name = || matches("[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?");
+    let mut all = vec![
+        rule(
+            "spec",
+            &[],
+            "has(self.plugin) != has(self.hostPath)",
+            "give the folder of a plugin or a hostPath, one of them",
+        ),
+        rule("spec.runId", &[("maxLength", 32)], matches("[0-9a-f]{32}"), "not a run: 32 hexadecimal digits"),
+        rule("spec.attempt", &[], "self >= 1 && self <= 100", "between 1 and 100"),
+        rule("spec.pvcUid", UID, name(), NAME_WORDS),
+        rule("spec.podUid", UID, name(), NAME_WORDS),
+        rule("spec.plugin", NAME, matches("[A-Za-z0-9][-A-Za-z0-9_.~]*"), "not a plugin: kubernetes.io~csi"),
+        rule(
+            "spec.hostPath",
+            &[("minLength", 2), ("maxLength", 4096)],
+            "self.startsWith('/') && !self.contains('/../') && !self.endsWith('/..')",
+            "not a folder of a node: an absolute path without ..",
+        ),
+        rule("spec.order", SHA256, digest(), "not a SHA-256: 64 hexadecimal digits"),
+        rule("status.result", SHA256, digest(), "not a SHA-256: 64 hexadecimal digits"),
+        rule("status.uploadLog", SHA256, digest(), "not a SHA-256: 64 hexadecimal digits"),
+        rule("status.reason", &[("maxLength", 63)], "", ""),
+        rule("status.message", &[("maxLength", 1024)], "", ""),
+        rule("status.conditions", &[("maxItems", 4)], "", ""),
+        rule("status.conditions[].type", &[("maxLength", 63)], "", ""),
+        rule("status.conditions[].status", &[("maxLength", 7)], "", ""),
+        rule("status.conditions[].reason", &[("maxLength", 63)], "", ""),
+        rule("status.conditions[].message", &[("maxLength", 256)], "", ""),
+    ];
+    for at in
+        ["spec.backup", "spec.claim", "spec.podName", "spec.volumeName", "spec.nodeName", "spec.workKey"]
+    {
+        all.push(rule(at, NAME, name(), NAME_WORDS));
+    }
+    all.push(rule("spec.namespace", &[("minLength", 1), ("maxLength", 63)], name(), NAME_WORDS));
+    all
 }
 
 /// The rules of a BackupSchedule beside those of its template.

@@ -1,7 +1,7 @@
 //! The definitions that a cluster is given: shapes from the types, rules from `cel`. Always the same text.
 
 use super::cel::{self, Rule};
-use super::{Backup, BackupSchedule};
+use super::{Backup, BackupSchedule, VolumeBackup};
 use serde_json::{Map, Value, json};
 
 /// The CustomResourceDefinitions, as JSON documents.
@@ -33,7 +33,24 @@ pub fn crds() -> Vec<Value> {
     for rule in cel::schedule() {
         apply(schema, "", &rule);
     }
-    vec![backup, schedule]
+    vec![backup, schedule, volume_backup()]
+}
+
+fn volume_backup() -> Value {
+    let mut crd = serde_json::to_value(<VolumeBackup as kube::CustomResourceExt>::crd())
+        .expect("a definition always serializes");
+    let schema = crd
+        .pointer_mut("/spec/versions/0/schema/openAPIV3Schema")
+        .expect("a derived definition has one version with a schema");
+    tidy(schema);
+    for rule in cel::volume_backup() {
+        apply(schema, "", &rule);
+    }
+    let immutable = "a VolumeBackup cannot be changed once it is made";
+    add_rule(&mut schema["properties"]["spec"], "self == oldSelf", immutable);
+    no_defaults(at(schema, "status").expect("it has a status"));
+    conditions(schema);
+    crd
 }
 
 /// The same as one YAML file.

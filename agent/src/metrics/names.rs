@@ -99,7 +99,39 @@ pub const EXCLUDED: Described = gauge(
     "Objects that are left out, by the rule that says so: optedOut, namespaceOptedOut, systemNamespace, …",
 );
 
-/// All, in the order of the documentation.
+pub const NODE_RUNNING: Described =
+    gauge("lifeboat_node_volumes_running", &[], "Volumes that this node is reading now");
+pub const NODE_VOLUMES: Described = counter(
+    "lifeboat_node_volumes_total",
+    &["result"],
+    "Volumes that ended on this node, since its daemon started; result is Completed, Failed, Canceled or Interrupted",
+);
+pub const NODE_READ_BYTES: Described = counter(
+    "lifeboat_node_read_bytes_total",
+    &[],
+    "Bytes read from the files of volumes that were Completed; files that look unchanged are not read",
+);
+pub const NODE_SENT_BYTES: Described =
+    counter("lifeboat_node_sent_bytes_total", &[], "Sealed bytes that Completed volumes added to the store");
+pub const NODE_LAST_SUCCESS: Described = gauge(
+    "lifeboat_node_last_success_timestamp_seconds",
+    &[],
+    "Unix time at which this node last completed a volume; absent before the first since its daemon started",
+);
+
+/// Those of a node's daemon, in the order of the documentation.
+pub const NODE: &[Described] = &[
+    NODE_RUNNING,
+    NODE_VOLUMES,
+    NODE_READ_BYTES,
+    NODE_SENT_BYTES,
+    NODE_LAST_SUCCESS,
+    API_REQUESTS,
+    STORE_ERRORS,
+    BUILD_INFO,
+];
+
+/// All of a controller, in the order of the documentation.
 pub const ALL: &[Described] = &[
     LAST_SUCCESS,
     LAST_RUN,

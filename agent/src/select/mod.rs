@@ -11,9 +11,10 @@ pub mod labels;
 pub mod order;
 pub mod report;
 pub mod rules;
+pub mod volumes;
 
 pub use classify::{Class, Derived, Excluded, Skipped, classify, classify_broken, classify_kind, opted_out};
 pub use facts::Facts;
 pub use order::sort_for_listing;
-pub use report::{Counts, Missed, Report, RunResult};
+pub use report::{Consistency, Counts, Kept, Missed, Report, RunResult, VolumeRecord};
 pub use rules::{ClusterScope, RuleError, Selection, SelectionSpec};

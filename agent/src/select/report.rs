@@ -1,6 +1,10 @@
 //! The run report: what a run stored, left out and missed, and whether it is complete. Pure. Its names are
 //! user data, so it is stored sealed.
 
+mod volumes;
+
+pub use volumes::{Consistency, ENTRY, VOLUME, VolumeRecord};
+
 use super::classify::{Class, Excluded, Skipped, home, opt_out_label};
 use crate::cluster::text::{MAX_MESSAGE, clean};
 use crate::cluster::{BrokenGroup, ClusterError, Item, ListSummary, Rejected, Resource};
@@ -54,6 +58,9 @@ pub struct Report {
     /// Objects that are left out by a label of their own; at most 200, `excluded` counts all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub opted_out: Vec<OptedOut>,
+    /// Volumes that were read; at most 10,000.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<VolumeRecord>,
     /// Volumes whose earlier tree is referenced again.
     pub kept: Vec<Kept>,
     /// At most a thousand, a hundred of a kind; `missed_total` counts all.
@@ -169,6 +176,7 @@ impl Report {
             lists: BTreeMap::new(),
             namespaces: BTreeMap::new(),
             opted_out: Vec::new(),
+            volumes: Vec::new(),
             kept: Vec::new(),
             missed: Vec::new(),
             missed_total: 0,
@@ -271,15 +279,15 @@ impl Report {
     }
 
     pub fn miss(&mut self, missed: Missed) {
-        self.missed_total += 1;
-        self.total.missed += 1;
+        self.missed_total = self.missed_total.saturating_add(1);
+        self.total.missed = self.total.missed.saturating_add(1);
         let kind = if missed.group.is_empty() || missed.kind.is_empty() {
             format!("{}{}", missed.kind.to_lowercase(), missed.group)
         } else {
             format!("{}.{}", missed.kind.to_lowercase(), missed.group)
         };
         let counts = self.kinds.entry(kind).or_default();
-        counts.missed += 1;
+        counts.missed = counts.missed.saturating_add(1);
         if self.missed.len() < MAX_MISSED && counts.missed <= MAX_MISSED_PER_KIND as u64 {
             self.missed.push(missed);
         }

@@ -39,6 +39,14 @@ pub(crate) struct InstallArgs {
     #[arg(long, value_name = "REF")]
     image: Option<String>,
 
+    /// No daemons on the nodes: volumes of pods are not read, and a backup that finds some says so
+    #[arg(long)]
+    without_nodes: bool,
+
+    /// The kubelet's directory on the nodes (default: what was given before, else /var/lib/kubelet)
+    #[arg(long, value_name = "DIR", value_parser = kubelet_dir)]
+    kubelet_dir: Option<String>,
+
     /// When the daily backup is made: five fields of cron, or @daily-random (default: 17 1 * * *)
     #[arg(long, value_name = "CRON")]
     schedule: Option<String>,
@@ -88,7 +96,7 @@ impl ClusterArgs {
     pub(crate) fn check(&self) -> Result<()> {
         let label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         let name = &self.namespace;
-        let good = !name.is_empty() && name.len() <= 63 && name.chars().all(label) && !name.starts_with('-');
+        let good = !name.is_empty() && name.len() <= 57 && name.chars().all(label) && !name.starts_with('-');
         if good && !name.ends_with('-') && !name.starts_with("kube-") && name != "default" {
             return Ok(());
         }
@@ -148,6 +156,8 @@ impl InstallArgs {
         Ok(Options {
             namespace: self.cluster.namespace.clone(),
             image: self.image.clone(),
+            nodes: !self.without_nodes,
+            kubelet: self.kubelet_dir.clone(),
             schedule: self.schedule.clone(),
             time_zone: self.time_zone.clone(),
             ports: vec![port],
@@ -156,6 +166,15 @@ impl InstallArgs {
             ..Options::new(loaded.files.clone())
         })
     }
+}
+
+fn kubelet_dir(text: &str) -> std::result::Result<String, String> {
+    let path = text.trim_end_matches('/');
+    let odd = |name: &str| name.is_empty() || name == "." || name == "..";
+    if path.strip_prefix('/').is_some_and(|names| !names.split('/').any(odd)) {
+        return Ok(path.to_owned());
+    }
+    Err("not the absolute path of a directory, such as /var/lib/k0s/kubelet".to_owned())
 }
 
 /// The port in `http://HOST:PORT/…`, or the scheme's own.
@@ -176,10 +195,13 @@ fn port_of(endpoint: &str) -> Option<u16> {
 fn print(options: &Options, show_secrets: bool, context: &mut Context<'_>) -> Result<Exit> {
     for object in objects::objects(options) {
         if object.is("Secret") && object.name == objects::SECRET && !show_secrets {
-            let keys = options.files.names().join(", ");
+            let keys = object.body["data"].as_object().into_iter().flatten();
+            let keys: Vec<&str> = keys.map(|(key, _)| key.as_str()).collect();
             context.line(format!(
-                "---\n# Secret {} with the keys {keys}: add --show-secrets, or apply agent-secret.yaml.",
-                object.name
+                "---\n# Secret {} in {} with the keys {}: add --show-secrets.",
+                object.name,
+                object.namespace.as_deref().unwrap_or_default(),
+                keys.join(", ")
             ))?;
             continue;
         }

@@ -41,6 +41,7 @@ pub(super) fn agent_toml(agent: &AgentFiles<'_>, place: Place) -> Result<String>
             credentials_file: agent.credentials.map(|_| credentials.into()),
             ..s3(agent.facts, agent.ca.is_some())
         },
+        volumes: lifeboat_common::config::VolumesConfig::default(),
     };
     let note = match place {
         Place::Host => {

@@ -2,7 +2,7 @@
 
 use crate::id::{ChunkId, Digest, Fingerprint, Handle, PathHash, ScopeAlias};
 use ring::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// 32 secret bytes, wiped on drop, never printed.
 #[derive(Clone, Zeroize, ZeroizeOnDrop, PartialEq, Eq)]
@@ -100,6 +100,27 @@ impl DomainKeys {
             path: labelled(dedup, "lifeboat/1 path hash", domain.as_bytes()),
             fingerprint: labelled(dedup, "lifeboat/1 fingerprint", domain.as_bytes()),
         }
+    }
+
+    /// For a worker of this domain, who is not given the key that they come from: chunk, cut, path, fingerprint.
+    #[must_use]
+    pub fn to_bytes(&self) -> Zeroizing<[u8; 128]> {
+        let mut out = Zeroizing::new([0; 128]);
+        let keys = [&self.chunk, &self.cut, &self.path, &self.fingerprint];
+        for (place, key) in out.chunks_exact_mut(32).zip(keys) {
+            place.copy_from_slice(key.expose());
+        }
+        out
+    }
+
+    /// The reverse of [`Self::to_bytes`]; `None` for another length.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        if bytes.len() != 128 {
+            return None;
+        }
+        let key = |i: usize| bytes[32 * i..].first_chunk::<32>().copied().map(Secret32::new);
+        Some(Self { chunk: key(0)?, cut: key(1)?, path: key(2)?, fingerprint: key(3)? })
     }
 
     /// Keyed BLAKE3 of the digest, cut to 16 bytes.

@@ -149,6 +149,7 @@ fn volume_logs(out: &mut Corpus, pack: KnownPack) {
         index: vec![file(1)],
         pages,
         sparse: vec![(Handle([8; 16]), 5)],
+        tree: None,
     };
     let root = LogRoot { pack_files: vec![file(2)], volumes: vec![volume], ..LogRoot::default() };
     out.push(("log_root", cbor(&root)));

@@ -201,6 +201,7 @@ fn logs(
             index: vec![file("index", &index, send_log::content(&entries))],
             pages: vec![page_file],
             sparse: vec![(packs[0].handle, 4000)],
+            tree: None,
         }],
     };
     files.insert("log-root".to_owned(), send_log::seal_root(&key("root"), &root));

@@ -209,7 +209,12 @@ impl Cluster {
     /// A kubeconfig with a fresh token of a service account.
     pub fn service_account_kubeconfig(&self, namespace: &str, name: &str) -> Result<PathBuf> {
         let token = self.kubectl(&["create", "token", name, "--namespace", namespace, "--duration=24h"])?;
-        self.new_kubeconfig(As::Token(token.trim()))
+        self.token_kubeconfig(token.trim())
+    }
+
+    /// A kubeconfig for whoever has this token.
+    pub fn token_kubeconfig(&self, token: &str) -> Result<PathBuf> {
+        self.new_kubeconfig(As::Token(token))
     }
 
     fn new_kubeconfig(&self, who: As<'_>) -> Result<PathBuf> {

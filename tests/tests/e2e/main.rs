@@ -38,4 +38,5 @@ mod tree_kill;
 mod tree_live;
 mod tree_random;
 mod tree_reuse;
+mod volumes;
 mod world;

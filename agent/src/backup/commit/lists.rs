@@ -1,14 +1,11 @@
-//! Pack lists of a commit: one for this attempt's packs, one for each run key of the interrupted attempt.
+//! Pack lists of a commit: its own, and those that workers of its run wrote.
 
 use super::Commit;
 use crate::backup::BackupError;
-use bytes::Bytes;
-use lifeboat_format::crypto::random;
+use crate::volume::lists::write_lists;
 use lifeboat_format::id::{Handle, Sha256};
 use lifeboat_format::manifest::Bitmap;
-use lifeboat_format::pack_list::{PackEntry, PackList};
 use lifeboat_format::send_log::KnownPack;
-use lifeboat_format::{layout, limits};
 use std::collections::{BTreeMap, HashMap};
 
 /// Lists, by name, with the packs of each that the snapshot needs, and when the oldest of them was noted.
@@ -20,44 +17,15 @@ pub(super) struct Lists {
 
 impl Commit<'_> {
     pub(super) async fn write_lists(&self) -> Result<Lists, BackupError> {
-        let noted = self.uploader.noted();
-        let mut out = Lists { own: BTreeMap::new(), known: HashMap::new(), noted };
-        let mut groups: BTreeMap<Vec<u8>, Vec<KnownPack>> = BTreeMap::new();
-        groups.insert(self.sealed_run_key.clone(), self.new_packs.clone());
-        for r in &self.resumed {
-            groups.entry(r.sealed_run_key.clone()).or_default().push(r.pack);
-        }
-        for (sealed_run_key, packs) in groups {
-            for packs in packs.chunks(limits::LIST_PACKS_MAX) {
-                self.write_list(&sealed_run_key, packs, &mut out).await?;
-            }
-        }
-        Ok(out)
-    }
-
-    async fn write_list(
-        &self,
-        sealed_run_key: &[u8],
-        packs: &[KnownPack],
-        out: &mut Lists,
-    ) -> Result<(), BackupError> {
-        let entry = |p: &KnownPack| PackEntry { sha256: p.sha256, size: p.size, handle: p.handle };
-        let list = PackList {
-            nonce: random::bytes(),
-            sealed_run_key: sealed_run_key.to_vec(),
-            packs: packs.iter().map(entry).collect(),
-        };
-        let bytes = Bytes::from(list.encode());
-        let name = Sha256::of(&bytes);
-        self.uploader.create_named(&layout::list(&name), bytes, name).await?;
-        let mut bitmap = Bitmap::new(packs.len());
-        for (i, p) in packs.iter().enumerate() {
-            bitmap.insert(i);
-            let index = u32::try_from(i).expect("a list has fewer packs than 2^32");
-            out.known.insert(p.handle, KnownPack { list: name, index, ..*p });
+        let mut out = Lists { own: BTreeMap::new(), known: HashMap::new(), noted: self.uploader.noted() };
+        let (new, resumed) = (&self.new_packs, &self.resumed);
+        let (_, packs) = write_lists(self.uploader, &self.sealed_run_key, new, resumed).await?;
+        // What this process sent itself is what is known of it, whatever a worker says.
+        for p in self.listed.iter().chain(&packs) {
+            out.own.entry(p.list).or_default().insert(p.index as usize);
+            out.known.insert(p.handle, *p);
             out.noted = out.noted.min(p.noted);
         }
-        out.own.insert(name, bitmap);
-        Ok(())
+        Ok(out)
     }
 }

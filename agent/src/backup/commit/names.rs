@@ -19,7 +19,9 @@ type Carried = BTreeMap<(Sha256, Timestamp), Bitmap>;
 impl Commit<'_> {
     pub(super) fn covers(&self, domain: &ScopeAlias) -> bool {
         match &self.covered {
-            Covered::Objects => !self.memory.last.volumes.iter().any(|v| v.domain == *domain),
+            Covered::Objects(volumes) => {
+                volumes.contains(domain) || !self.memory.last.volumes.iter().any(|v| v.domain == *domain)
+            }
             Covered::Only(domains) => domains.contains(domain),
         }
     }

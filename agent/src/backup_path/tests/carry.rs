@@ -10,7 +10,7 @@ use lifeboat_format::id::{RunId, Sha256, SnapshotId};
 use lifeboat_format::manifest::{Counts, Coverage, Manifest, RunResult, SCHEMA};
 
 /// A full run over objects, as `backup` makes one, without a cluster; gives the bytes of packs that it sent.
-pub(super) async fn objects_run(world: &World, objects: u32) -> u64 {
+pub(crate) async fn objects_run(world: &World, objects: u32) -> u64 {
     let before = world.bytes("packs/");
     let setup = world.setup(world.plain());
     let (file, mut state) = setup.open_state().await.unwrap();
@@ -49,8 +49,13 @@ pub(super) async fn objects_run(world: &World, objects: u32) -> u64 {
         reused,
         own: Default::default(),
         sealed_run_key: packer.sealed_run_key().to_vec(),
-        covered: Covered::Objects,
-        remains: Remains::Objects(packer.needed().map(|(id, r)| (*id, *r)).collect()),
+        listed: Vec::new(),
+        kept: Default::default(),
+        covered: Covered::Objects(Default::default()),
+        remains: Remains::Run {
+            objects: Some(packer.needed().map(|(id, r)| (*id, *r)).collect()),
+            volumes: Vec::new(),
+        },
         manifest: manifest(now, Some(body.into())),
         may_commit: &|| true,
     };
@@ -69,7 +74,7 @@ fn manifest(now: jiff::Timestamp, body: Option<lifeboat_format::manifest::BodyRe
         prev: None,
         charter: 1,
         features: vec![],
-        origin: Sha256::of(b"a cluster"),
+        origin: Sha256::of(b"uid-kube-system"),
         started: now,
         finished: now,
         coverage: Coverage::Full,

@@ -18,7 +18,9 @@ fn everything_is_in_the_namespace_that_was_asked_for() {
     let all = objects(&options("backups"));
     for object in &all {
         assert_eq!(object.namespace.is_some(), object.path.namespaced, "{}", object.title());
-        assert!(object.namespace.as_deref().is_none_or(|n| n == "backups"), "{}", object.title());
+        let inside = object.namespace.as_deref();
+        assert!(inside.is_none_or(|n| n == "backups" || n == "backups-nodes"), "{}", object.title());
+        assert!(!object.body.to_string().contains("lifeboat-nodes"), "{}", object.title());
         assert_eq!(object.body["metadata"]["labels"][PART_OF], "lifeboat", "{}", object.title());
         assert_eq!(
             object.body.get("subjects").is_some(),
@@ -27,7 +29,7 @@ fn everything_is_in_the_namespace_that_was_asked_for() {
             object.title()
         );
         for subject in object.body["subjects"].as_array().into_iter().flatten() {
-            assert_eq!(subject["namespace"], "backups");
+            assert!(subject["namespace"] == "backups" || subject["namespace"] == "backups-nodes");
         }
     }
     assert_eq!(one(&all, "Namespace")["metadata"]["name"], "backups");
@@ -146,12 +148,85 @@ fn kustomize_has_every_file() {
         .map(|entry| entry.unwrap())
         .filter(|entry| entry.path().is_file())
         .map(|entry| entry.file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".yaml") && name != "kustomization.yaml")
+        // hooks.yaml is a right that only those give who want it.
+        .filter(|name| name.ends_with(".yaml") && name != "kustomization.yaml" && name != "hooks.yaml")
         .collect();
+    files.push("nodes".to_owned());
     let mut named: Vec<String> = serde_json::from_value(kustomization["resources"].clone()).unwrap();
     files.retain(|f| !f.starts_with("alert"));
     named.retain(|f| !f.starts_with("alert"));
     files.sort();
     named.sort();
     assert_eq!(named, files);
+}
+
+#[test]
+fn kustomize_has_every_file_of_the_nodes() {
+    let text = include_str!("../../../../deploy/nodes/kustomization.yaml");
+    let kustomization: Value = serde_saphyr::from_str(text).unwrap();
+    let named: Vec<String> = serde_json::from_value(kustomization["resources"].clone()).unwrap();
+    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/nodes")).unwrap().count();
+    assert_eq!(named.len() + 1, files);
+}
+
+#[test]
+fn without_nodes_nothing_is_privileged_and_nothing_is_in_their_namespace() {
+    let all = objects(&Options { nodes: false, ..options(NAMESPACE) });
+    for object in &all {
+        assert!(object.namespace.as_deref() != Some("lifeboat-nodes"), "{}", object.title());
+        assert!(!object.is("DaemonSet") && !object.kind.starts_with("Validating"), "{}", object.title());
+    }
+    assert_eq!(all.iter().filter(|o| o.is("Namespace")).count(), 1);
+}
+
+#[test]
+fn a_daemon_reads_volumes_and_has_no_other_right() {
+    let all = objects(&options(NAMESPACE));
+    let named = |kind: &str, name: &str| {
+        let found = all.iter().find(|o| o.is(kind) && o.name == name);
+        found.unwrap_or_else(|| panic!("no {kind} {name}")).body.clone()
+    };
+    let pod = named("DaemonSet", nodes::NODE)["spec"]["template"]["spec"].clone();
+    for host in ["hostNetwork", "hostPID", "hostIPC", "initContainers"] {
+        assert!(pod[host].is_null(), "{host}");
+    }
+    assert_eq!(pod["containers"].as_array().unwrap().len(), 1);
+    let container = &pod["containers"][0];
+    let security = &container["securityContext"];
+    assert_eq!(security["capabilities"], json!({ "drop": ["ALL"], "add": ["DAC_READ_SEARCH"] }));
+    assert_eq!(
+        (&security["privileged"], &security["allowPrivilegeEscalation"]),
+        (&json!(false), &json!(false))
+    );
+    assert_eq!(security["readOnlyRootFilesystem"], true);
+    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+    for mount in container["volumeMounts"].as_array().unwrap() {
+        assert_eq!(mount["readOnly"], true, "{mount}");
+    }
+    let host: Vec<_> =
+        pod["volumes"].as_array().unwrap().iter().filter(|v| !v["hostPath"].is_null()).collect();
+    assert_eq!(host.len(), 1);
+    assert_eq!(host[0]["hostPath"]["path"], "/var/lib/kubelet/pods");
+    let rules = named("Role", nodes::NODE)["rules"].clone();
+    assert_eq!(
+        rules,
+        json!([
+            { "apiGroups": ["lifeboat.dev"], "resources": ["volumebackups"], "verbs": ["list", "watch"] },
+            { "apiGroups": ["lifeboat.dev"], "resources": ["volumebackups/status"], "verbs": ["patch"] },
+            { "apiGroups": [""], "resources": ["secrets"], "resourceNames": ["lifeboat-work"], "verbs": ["get"] },
+        ])
+    );
+    let bound = all.iter().filter(|o| o.kind.ends_with("Binding"));
+    let to = |o: &&Object| o.body["subjects"].to_string().contains(nodes::NODE);
+    assert_eq!(bound.filter(to).count(), 1, "one Role, and no ClusterRole");
+}
+
+#[test]
+fn the_kubelet_may_be_elsewhere_and_stays_where_it_was_said_to_be() {
+    let other = Options { kubelet: Some("/var/lib/k0s/kubelet/".to_owned()), ..options(NAMESPACE) };
+    let set = one(&objects(&other), "DaemonSet");
+    let text = set.to_string();
+    assert!(text.contains(r#""path":"/var/lib/k0s/kubelet/pods""#), "{text}");
+    assert!(text.contains(r#""mountPath":"/var/lib/kubelet/pods""#), "{text}");
+    assert_eq!(nodes::kubelet_of(&set).as_deref(), Some("/var/lib/k0s/kubelet"));
 }

@@ -79,11 +79,24 @@ fn settings() -> Vec<(String, String)> {
     env.iter().filter_map(plain).collect()
 }
 
+/// The namespace of the nodes' daemons in deploy/, and beside an agent's.
+const NODES: &str = "lifeboat-nodes";
+
+pub(crate) fn nodes(namespace: &str) -> String {
+    format!("{namespace}-nodes")
+}
+
 /// Puts an object of deploy/ into another namespace; what has none gets a name of its own.
 fn moved(mut object: Value, namespace: &str) -> Value {
     let kind = object["kind"].as_str().unwrap_or_default().to_owned();
     let rename = |value: &mut Value| *value = json!(format!("{}-{namespace}", value.as_str().unwrap()));
     match kind.as_str() {
+        _ if object["metadata"]["namespace"] == NODES => {
+            object["metadata"]["namespace"] = json!(nodes(namespace))
+        }
+        "Namespace" if object["metadata"]["name"] == NODES => {
+            object["metadata"]["name"] = json!(nodes(namespace))
+        }
         "Namespace" => object["metadata"]["name"] = json!(namespace),
         "ClusterRole" => rename(&mut object["metadata"]["name"]),
         "ClusterRoleBinding" => {
@@ -147,7 +160,14 @@ impl Site {
             "crd/backupschedules.lifeboat.dev",
         ];
         cluster.kubectl(&wait).unwrap();
-        let files = ["namespace.yaml", "clusterrole.yaml", "rbac.yaml", "state.yaml"];
+        let files = [
+            "namespace.yaml",
+            "nodes/namespace.yaml",
+            "nodes/work.yaml",
+            "clusterrole.yaml",
+            "rbac.yaml",
+            "state.yaml",
+        ];
         let objects = files.into_iter().flat_map(deploy).map(|object| moved(object, namespace));
         let list = json!({"apiVersion": "v1", "kind": "List", "items": objects.collect::<Vec<_>>()});
         cluster.apply(&list.to_string()).unwrap();

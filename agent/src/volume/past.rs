@@ -2,9 +2,7 @@
 //! may be named again. Shared by those who look for records and those who look for chunks.
 
 use crate::backup::BackupError;
-use crate::backup::begin::Begun;
 use crate::backup::log;
-use crate::backup::pack::domain_alias;
 use crate::backup::resume::{self, Interrupted};
 use crate::tree::{ChunkIndex, PastChunks};
 use jiff::Timestamp;
@@ -13,7 +11,7 @@ use lifeboat_format::crypto::derive::{DomainKeys, Secret32};
 use lifeboat_format::id::{Digest, Handle, Sha256};
 use lifeboat_format::pack::Reference;
 use lifeboat_format::send_log::{FileRef, KnownChunk, SegmentRef, content};
-use lifeboat_format::volume_log::{self, DirectoryPart, SegmentEntry};
+use lifeboat_format::volume_log::{self, DirectoryPart, SegmentEntry, VolumeLog};
 use std::collections::{HashMap, HashSet};
 use tokio::runtime::Handle as Runtime;
 use tokio::task::JoinHandle;
@@ -24,7 +22,21 @@ const AHEAD: usize = 4;
 /// A segment that is being read; `None`: it cannot be had, and what it knew is read again.
 pub(super) type Reading = JoinHandle<Result<Option<Vec<DirectoryPart>>, StoreError>>;
 
-pub(super) struct Past {
+/// What a past is made of.
+pub(crate) struct PastOf<'a> {
+    pub(crate) store: &'a SharedCreate,
+    pub(crate) keys: &'a DomainKeys,
+    /// The log that the last run left.
+    pub(crate) log: Option<&'a VolumeLog>,
+    /// Packs of earlier snapshots that may be named again.
+    pub(crate) allowed: HashSet<Handle>,
+    /// What an interrupted run has sent.
+    pub(crate) interrupted: Interrupted,
+    /// What the pieces of its upload log are sealed under.
+    pub(crate) upload_key: Option<Secret32>,
+}
+
+pub(crate) struct Past {
     store: SharedCreate,
     runtime: Runtime,
     keys: DomainKeys,
@@ -37,7 +49,7 @@ pub(super) struct Past {
     pub(super) page_segments: HashMap<Digest, SegmentRef>,
     pages: Vec<KnownChunk>,
     /// Every file of the log.
-    pub(super) files: HashSet<Sha256>,
+    pub(crate) files: HashSet<Sha256>,
     /// Packs that may be named again.
     usable: HashSet<Handle>,
     resumed: Option<(Interrupted, Secret32)>,
@@ -45,15 +57,9 @@ pub(super) struct Past {
 
 impl Past {
     /// Must be called inside the runtime that serves the store.
-    pub(super) async fn load(
-        store: &SharedCreate,
-        begun: &Begun,
-        keys: &DomainKeys,
-        upload_key: Option<Secret32>,
-        domain: &str,
-    ) -> Result<Self, BackupError> {
-        let interrupted = begun.interrupted.clone();
-        let mut usable = begun.allowed.clone();
+    pub(crate) async fn load(of: PastOf<'_>) -> Result<Self, BackupError> {
+        let PastOf { store, keys, log, allowed, interrupted, upload_key } = of;
+        let mut usable = allowed;
         usable.extend(interrupted.packs.keys().chain(&interrupted.checkpointed));
         let mut past = Self {
             store: store.clone(),
@@ -68,9 +74,7 @@ impl Past {
             usable,
             resumed: upload_key.filter(|_| !interrupted.is_empty()).map(|key| (interrupted, key)),
         };
-        let Some(volume) = begun.memory.volume(&domain_alias(&begun.dedup_key, domain)) else {
-            return Ok(past);
-        };
+        let Some(volume) = log else { return Ok(past) };
         past.started = Timestamp::from_second(volume.started).ok().filter(|_| !volume.index.is_empty());
         let index = log::read_index(&**store, volume).await?;
         past.files = log::files_of(volume, &index);

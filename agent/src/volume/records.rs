@@ -31,7 +31,7 @@ pub(super) struct LogWriter {
 
 /// What a walk has written.
 #[derive(Default)]
-pub(super) struct Written {
+pub(crate) struct Written {
     pub(super) segments: Vec<SegmentEntry>,
     /// Files that are not sent yet.
     pub(super) unsent: LogFiles,
