@@ -24,7 +24,7 @@ fn everything_is_in_the_namespace_that_was_asked_for() {
         assert_eq!(object.body["metadata"]["labels"][PART_OF], "lifeboat", "{}", object.title());
         assert_eq!(
             object.body.get("subjects").is_some(),
-            object.kind.ends_with("Binding"),
+            object.kind.ends_with("RoleBinding"),
             "{}",
             object.title()
         );
