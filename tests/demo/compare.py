@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 
-SYSTEM = {"kube-system", "kube-public", "kube-node-lease", "lifeboat"}
+SYSTEM = {"kube-system", "kube-public", "kube-node-lease", "lifeboat", "lifeboat-nodes"}
 # What a cluster makes again by itself, by resource name.
 DERIVED = {
     "events", "events.events.k8s.io", "leases.coordination.k8s.io", "nodes", "csinodes.storage.k8s.io",

@@ -30,6 +30,18 @@ pub enum KeysError {
     Busy { place: String },
 }
 
+impl KeysError {
+    /// Whether trying again is pointless until a person changes something.
+    #[must_use]
+    pub fn permanent(&self) -> bool {
+        match self {
+            Self::Cluster(error) => error.permanent(),
+            Self::Missing { .. } => true,
+            Self::Full { .. } | Self::Busy { .. } => false,
+        }
+    }
+}
+
 /// The Secret. Clones share what they know of it.
 #[derive(Clone)]
 pub struct WorkKeys {

@@ -26,6 +26,8 @@ const PAUSE: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_secs(1);
 /// Between tries to learn what there is.
 const AGAIN: Duration = Duration::from_secs(5);
+/// How long a refusal is waited out.
+const REFUSED: Duration = Duration::from_secs(60);
 /// How long removals have at the end; what stays is removed with the run.
 const LEAVE: Duration = Duration::from_secs(10);
 /// Keys of volumes that were read, which stay for a successor.
@@ -94,7 +96,9 @@ struct Drive<'a> {
 
 impl Drive<'_> {
     async fn run(mut self) {
-        self.adopt().await;
+        if let Err(why) = self.adopt().await {
+            return self.all_missed(&why);
+        }
         let mut events = Box::pin(self.volumes.ties.own.watch::<VolumeBackup>());
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -120,22 +124,25 @@ impl Drive<'_> {
         }
     }
 
-    /// What an earlier attempt left: as long as it is not known, nothing is begun.
-    async fn adopt(&mut self) {
+    /// What an earlier attempt left: as long as it is not known, nothing is begun. Fails when it cannot be learned: the
+    /// objects' backup does not wait for a right that nobody gives.
+    async fn adopt(&mut self) -> Result<(), String> {
         let ties = &self.volumes.ties;
         let run = self.run.to_hex();
+        let patience = Instant::now() + REFUSED;
         let (all, keys) = loop {
             let found = async {
-                let keys = ties.keys.names().await.map_err(|e| e.to_string())?;
-                let all = ties.own.volume_backups(Some(&run)).await.map_err(|e| e.to_string())?;
-                Ok::<_, String>((all, keys))
+                let keys = ties.keys.names().await.map_err(|e| (e.permanent(), e.to_string()))?;
+                let all = ties.own.volume_backups(Some(&run)).await;
+                Ok::<_, (bool, String)>((all.map_err(|e| (e.permanent(), e.to_string()))?, keys))
             };
             match found.await {
                 Ok(found) => break found,
-                Err(why) => {
+                Err((permanent, why)) => {
                     tracing::warn!(why, "the volumes under way cannot be looked at; trying again");
-                    if Instant::now() >= self.volumes.until {
-                        break (Vec::new(), BTreeSet::new());
+                    let now = Instant::now();
+                    if now >= self.volumes.until || (permanent && now >= patience) {
+                        return Err(why);
                     }
                     sleep(AGAIN).await;
                 }
@@ -153,6 +160,15 @@ impl Drive<'_> {
         }
         for (at, volume) in left.good {
             self.go_on(at, volume, now).await;
+        }
+        Ok(())
+    }
+
+    fn all_missed(&self, why: &str) {
+        for task in &self.tasks {
+            let (claim, message) = (task.claim.clone(), why.to_owned());
+            let reason = "VolumeBackupsUnavailable".to_owned();
+            let _ = self.outcomes.send(Outcome::Missed { claim, reason, message, upload_log: None });
         }
     }
 

@@ -52,7 +52,8 @@ fn pods_are_as_they_should_be(node: &Node) {
     assert!(refused.contains("restricted"), "{refused}");
     // As the kernel sees it: not root, no capability, seccomp on, no new privileges.
     let find = r#"for p in /proc/[0-9]*; do
-        if [ "$(readlink "$p/exe")" = /usr/bin/lifeboat-agent ]; then cat "$p/status"; exit 0; fi
+        if [ "$(readlink "$p/exe")" = /usr/bin/lifeboat-agent ] \
+            && tr '\0' '\n' < "$p/environ" | grep -q '^HOSTNAME=lifeboat-controller-'; then cat "$p/status"; exit 0; fi
     done; exit 1"#;
     let status = node.run(&["sh", "-c", find]).unwrap();
     let field = |name: &str| {
