@@ -1,4 +1,4 @@
-//! Trying again: exponential back-off with full jitter, bounded in attempts and in time.
+//! Trying again: exponential back-off with full jitter, bounded in time, and in attempts while the store is there.
 //!
 //! Owns what may be repeated. Knows no store in particular; sleeps by tokio's clock, so tests can pause it.
 
@@ -12,13 +12,15 @@ use futures::TryStreamExt;
 use rand::Rng;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long to go on trying.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// Attempts of one call in all.
+    /// Attempts of one call while the store answers others, or has never answered. A store that was there and answers
+    /// nobody is waited for until `total`: an outage costs time, not the run.
     pub attempts: u32,
     /// No attempt starts later than this after the first.
     pub total: Duration,
@@ -52,18 +54,42 @@ impl RetryPolicy {
 #[derive(Debug)]
 pub struct RetryStore<S: ?Sized> {
     policy: RetryPolicy,
+    answers: Arc<Answers>,
     inner: Arc<S>,
+}
+
+/// When the store last answered anybody.
+#[derive(Debug)]
+struct Answers {
+    since: Instant,
+    /// Milliseconds after `since`, plus one; 0: never.
+    last: AtomicU64,
+}
+
+impl Answers {
+    fn note(&self) {
+        let millis = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.fetch_max(millis.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// Whether the store was there before, and has answered nobody since `moment`.
+    fn away(&self, moment: Instant) -> bool {
+        let last = self.last.load(Ordering::Relaxed);
+        let moment = moment.saturating_duration_since(self.since).as_millis();
+        last > 0 && u128::from(last - 1) < moment
+    }
 }
 
 impl<S: ?Sized> Clone for RetryStore<S> {
     fn clone(&self) -> Self {
-        Self { policy: self.policy, inner: Arc::clone(&self.inner) }
+        Self { policy: self.policy, answers: Arc::clone(&self.answers), inner: Arc::clone(&self.inner) }
     }
 }
 
 impl<S: ?Sized> RetryStore<S> {
     pub fn new(inner: Arc<S>, policy: RetryPolicy) -> Self {
-        Self { policy, inner }
+        let answers = Arc::new(Answers { since: Instant::now(), last: AtomicU64::new(0) });
+        Self { policy, answers, inner }
     }
 
     /// Repeats `call`, which is told the number of its attempt, while it fails in a transient way.
@@ -73,18 +99,23 @@ impl<S: ?Sized> RetryStore<S> {
         Fut: Future<Output = Result<T>>,
     {
         let start = Instant::now();
-        let mut attempt = 1;
+        let (mut attempt, mut last_failure) = (1, start);
         loop {
             let error = match call(attempt).await {
                 Err(error) if error.kind.is_transient() => error,
-                settled => return settled,
+                settled => {
+                    self.answers.note();
+                    return settled;
+                }
             };
             let pause = self.policy.pause(attempt, error.retry_after);
             let attempts = match error.kind {
                 // Damaged on the way once or twice, perhaps; after that it is the caller's mistake.
                 StoreErrorKind::Checksum => self.policy.attempts.min(3),
+                _ if self.answers.away(last_failure) => u32::MAX,
                 _ => self.policy.attempts,
             };
+            last_failure = Instant::now();
             if attempt >= attempts || start.elapsed().saturating_add(pause) > self.policy.total {
                 return Err(given_up(error, attempt));
             }

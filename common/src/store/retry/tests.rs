@@ -83,6 +83,29 @@ async fn attempts_and_time_are_bounded() {
     assert_eq!(store.inner.0.lock().unwrap().len(), 2, "no time for a second attempt");
 }
 
+#[tokio::test]
+async fn a_store_that_was_there_is_waited_for() {
+    let failures = [(StoreErrorKind::Unavailable, None); 100];
+    let store = scripted(&[]);
+    store.head("k").await.unwrap();
+    store.inner.0.lock().unwrap().extend(scripted(&failures).inner.0.lock().unwrap().drain(..));
+    let start = Instant::now();
+    let error = store.head("k").await.unwrap_err();
+    assert!(start.elapsed() > BRISK.total / 2, "{:?}", start.elapsed());
+    assert!(!error.detail.contains("after 8 attempts"), "{error}");
+    // While others are answered, it is there: what fails is this object.
+    let answers = Arc::clone(&store.answers);
+    let others = tokio::spawn(async move {
+        loop {
+            answers.note();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    let error = store.head("k").await.unwrap_err();
+    assert!(error.detail.ends_with("(given up after 8 attempts)"), "{error}");
+    others.abort();
+}
+
 #[test]
 fn pauses_grow_and_stay_below_their_bounds() {
     let policy = RetryPolicy::default();
