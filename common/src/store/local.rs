@@ -3,6 +3,7 @@
 //! Owns the calls of the traits and the hand-over to blocking threads. Never follows a symbolic link
 //! below its directory, so whatever lies there cannot lead out of it. Knows nothing of S3.
 
+mod direct;
 mod fault;
 mod list;
 mod path;

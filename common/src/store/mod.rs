@@ -89,7 +89,7 @@ pub trait ReadStore: Send + Sync + std::fmt::Debug {
 #[async_trait]
 pub trait CreateStore: ReadStore {
     /// Creates `key` if it is absent; [`StoreErrorKind::Exists`] when it is there (with whatever bytes).
-    /// `sha256` is that of `body`; a store that can check it does. An unclear answer is settled by a
+    /// `sha256` is that of `body`; a store that can check it does (one in a directory: up to 1 MiB). An unclear answer is settled by a
     /// look before this returns [`StoreErrorKind::Unclear`].
     async fn create(&self, key: &str, body: Bytes, sha256: [u8; 32]) -> Result<Created>;
 }
