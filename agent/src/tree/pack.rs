@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Chunks in one pack, so that what is said of those of very small files stays bounded (80 bytes each).
-const CHUNKS_MAX: usize = 1 << 17;
+const CHUNKS_MAX: usize = 1 << 15;
 
 /// Which of the open packs.
 #[derive(Debug, Clone, Copy)]

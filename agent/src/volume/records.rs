@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// Sealed segments that are kept until they are sent together. A run that dies earlier has sent none in vain.
-const KEPT_BYTES: usize = 24 << 20;
+const KEPT_BYTES: usize = 4 << 20;
 
 /// Files of the log that are to be sent.
 pub(super) type LogFiles = Vec<(Sha256, Bytes)>;
