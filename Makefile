@@ -52,7 +52,7 @@ node-peers: ## the same, and what a node runs
 	NODE=1 tests/peers/build.sh
 
 node-packages: ## Debian packages that a node needs
-	NODE=1 tests/peers/packages.sh containerd runc containernetworking-plugins iptables conntrack socat ethtool busybox-static iproute2 libfaketime
+	NODE=1 tests/peers/packages.sh containerd runc containernetworking-plugins iptables conntrack socat ethtool busybox-static iproute2 libfaketime redis-tools
 
 python: ## a Python environment for the independent reader, in the cache folder
 	tests/peers/python.sh >/dev/null

@@ -2,6 +2,7 @@
 //! `objects`'; every call is `cluster/`'s. Must not read an administrator's folder, and never touches a repository.
 
 pub mod files;
+pub mod hooks;
 pub mod nodes;
 pub mod objects;
 mod present;
@@ -33,6 +34,8 @@ pub struct Options {
     pub image: Option<String>,
     /// Whether daemons read the volumes on the nodes.
     pub nodes: bool,
+    /// The namespaces in whose Pods hooks may run ([`hooks::EVERYWHERE`] for all), and no others; none: as it is.
+    pub hooks: Option<Vec<String>>,
     /// The kubelet's directory on the nodes, where it is not `/var/lib/kubelet`, or not the one that was given before.
     pub kubelet: Option<String>,
     /// Of the schedule that a first installation makes; when one is given, also of one that exists.
@@ -54,6 +57,7 @@ impl Options {
             files,
             image: None,
             nodes: true,
+            hooks: None,
             kubelet: None,
             schedule: None,
             time_zone: None,
@@ -152,6 +156,8 @@ pub async fn install(
         }
     }
     options.kubelet = options.kubelet.or(present.kubelet);
+    let hooks = options.hooks.clone().unwrap_or_else(|| present.hooks.clone());
+    options.hooks = Some(hooks.clone());
     let asked = options.schedule.is_some() || options.time_zone.is_some();
     let objects = objects::objects(&options);
     let (definitions, rest): (Vec<&Object>, Vec<&Object>) =
@@ -169,6 +175,7 @@ pub async fn install(
             When::Always | When::First => apply(&administrator, object, options.force, say).await?,
         }
     }
+    hooks::take_back(&administrator, &options.namespace, (&present.hooks, &hooks), say).await?;
     match options.wait {
         Some(within) => {
             let started = Instant::now();
@@ -243,6 +250,9 @@ fn refused(object: &Object, refusal: Refusal) -> InstallError {
     let next = match refusal.code {
         403 => {
             "installing needs a kubeconfig of a cluster administrator: it makes definitions, a namespace and rights"
+        }
+        404 if object.name.starts_with(hooks::BINDING) => {
+            "make that namespace first, or leave it out of --hooks"
         }
         404 => "this version needs Kubernetes 1.30 or newer",
         422 if object.is("BackupSchedule") => "give another --schedule or --time-zone",

@@ -77,6 +77,13 @@ def essence(item):
     if item["kind"] == "Service" and not chosen_ports:
         for port in spec.get("ports", []):
             port.pop("nodePort", None)
+    if item["kind"] == "PersistentVolumeClaim":
+        # Which volume it has got, and where.
+        spec.pop("volumeName", None)
+        for name in [a for a in meta.get("annotations", {}) if a.split("/")[0] in ("pv.kubernetes.io", "volume.kubernetes.io")]:
+            del meta["annotations"][name]
+        if meta.get("annotations") == {}:
+            del meta["annotations"]
     if item["kind"] == "Deployment":
         meta.get("annotations", {}).pop("deployment.kubernetes.io/revision", None)
         if meta.get("annotations") == {}:

@@ -25,6 +25,8 @@ pub enum Ran {
     Well,
     /// It ran and failed, or ran out of time; why, with the end of what it said.
     Badly(String),
+    /// Commands may not be run in that namespace.
+    Forbidden(String),
     /// The Pod or the container is not there.
     Gone(String),
     /// Whether it ran is not known.
@@ -106,7 +108,7 @@ async fn run(cluster: &Cluster, target: Target<'_>, command: &[String]) -> Ran {
     let params = AttachParams::default().container(target.container).stdin(false).stdout(true).stderr(true);
     let mut process = match pods.exec(target.pod, command, &params).await {
         Ok(process) => process,
-        Err(error) => return not_run(&error),
+        Err(error) => return not_run(&error, target.namespace),
     };
     let (out, err, status) = (process.stdout(), process.stderr(), process.take_status());
     let read = async { tokio::join!(tail(out), tail(err)) };
@@ -127,7 +129,7 @@ async fn run(cluster: &Cluster, target: Target<'_>, command: &[String]) -> Ran {
     }
 }
 
-fn not_run(error: &kube::Error) -> Ran {
+fn not_run(error: &kube::Error, namespace: &str) -> Ran {
     let why = request::chain(error);
     let code = match error {
         kube::Error::Api(status) => status.code,
@@ -138,7 +140,10 @@ fn not_run(error: &kube::Error) -> Ran {
     };
     match code {
         404 => Ran::Gone(why),
-        400 | 403 => Ran::Badly(why),
+        400 => Ran::Badly(why),
+        403 => Ran::Forbidden(format!(
+            "{why}; allow it (lifeboat install --hooks {namespace}), or take the hooks away"
+        )),
         _ => Ran::Unknown(why),
     }
 }

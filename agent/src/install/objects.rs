@@ -1,7 +1,7 @@
 //! The objects that an installation is made of: the files of `deploy/`, fitted to a namespace, an image, a schedule and
 //! the ports of this cluster. Pure; sends nothing.
 
-use super::{Options, nodes};
+use super::{Options, hooks, nodes};
 use crate::cluster::write::KindPath;
 use serde_json::{Value, json};
 
@@ -18,13 +18,15 @@ pub const PART_OF: &str = "app.kubernetes.io/part-of";
 /// Lets the pods start anew when the Secret changes.
 const CHECKSUM: &str = "lifeboat.dev/config-checksum";
 
-const FILES: [&str; 15] = [
+const FILES: [&str; 17] = [
     include_str!("../../../deploy/namespace.yaml"),
     include_str!("../../../deploy/nodes/namespace.yaml"),
     include_str!("../../../deploy/clusterrole.yaml"),
     include_str!("../../../deploy/rbac.yaml"),
     include_str!("../../../deploy/nodes/rbac.yaml"),
     include_str!("../../../deploy/nodes/policy.yaml"),
+    include_str!("../../../deploy/hooks/rights.yaml"),
+    include_str!("../../../deploy/hooks/everywhere.yaml"),
     include_str!("../../../deploy/state.yaml"),
     include_str!("../../../deploy/nodes/work.yaml"),
     include_str!("../../../deploy/networkpolicy.yaml"),
@@ -104,7 +106,7 @@ impl Object {
     /// `Deployment lifeboat-controller`.
     #[must_use]
     pub fn title(&self) -> String {
-        format!("{} {}", self.kind, self.name)
+        hooks::title(&self.kind, &self.name, self.namespace.as_deref())
     }
 }
 
@@ -126,6 +128,13 @@ pub fn objects(options: &Options) -> Vec<Object> {
     let mut all: Vec<Object> =
         crate::kinds::crds().into_iter().map(|crd| Object::of(labeled(crd), When::Always)).collect();
     for document in documents().filter(|d| options.nodes || !nodes::is_for_nodes(d)) {
+        if hooks::is_for_hooks(&document) {
+            let namespaces = options.hooks.as_deref().unwrap_or_default();
+            let wanted =
+                hooks::wanted(in_namespace(document, &options.namespace), &options.namespace, namespaces);
+            all.extend(wanted.into_iter().map(|document| Object::of(document, When::Always)));
+            continue;
+        }
         let when = match document["kind"].as_str() {
             Some("BackupSchedule") => When::First,
             Some("Secret") => When::Absent,
@@ -215,6 +224,7 @@ fn in_namespace(document: Value, namespace: &str) -> Value {
     // Two installations do not take each other's rights away.
     let own = match document["kind"].as_str() {
         Some("Namespace") if document["metadata"]["name"] == NAMESPACE => Some(namespace.to_owned()),
+        Some("ClusterRoleBinding") if hooks::is_for_hooks(&document) => Some(hooks::everywhere(namespace)),
         Some("ClusterRoleBinding") => Some(binding(namespace)),
         Some("ValidatingAdmissionPolicy") => Some(nodes::policy(namespace)),
         Some("ValidatingAdmissionPolicyBinding") => {

@@ -1,9 +1,9 @@
 //! What is in the cluster before an installation: whether there is one, and whose. Only reads.
 
 use super::files::Files;
-use super::nodes;
 use super::objects::{CONTROLLER, SECRET, STATE, path};
 use super::{InstallError, Options};
+use super::{hooks, nodes};
 use crate::cluster::text::clean;
 use crate::cluster::write::administer::{Administrator, Place};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
@@ -25,6 +25,8 @@ pub(super) struct Present {
     pub(super) image: Option<String>,
     /// The kubelet's directory that its daemons were given.
     pub(super) kubelet: Option<String>,
+    /// Where hooks may run.
+    pub(super) hooks: Vec<String>,
 }
 
 /// Looks, and refuses to go on where another repository's agent is.
@@ -62,6 +64,7 @@ pub(super) async fn look(administrator: &Administrator, options: &Options) -> Re
         controller.as_ref().and_then(|d| d.pointer("/spec/template/spec/containers/0/image")?.as_str());
     let daemons = if options.nodes { get("DaemonSet", nodes::NODE).await? } else { None };
     Ok(Present {
+        hooks: hooks::present(administrator, namespace).await?,
         kubelet: daemons.as_ref().and_then(nodes::kubelet_of),
         first: controller.is_none(),
         api_ports: ports(&slices),

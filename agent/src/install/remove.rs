@@ -1,6 +1,7 @@
 //! Takes an installation out of a cluster: pods first, so that nothing is half done, then definitions with their objects,
 //! rights, and the namespace. Repositories are never touched.
 
+use super::hooks;
 use super::nodes::{self, NODE};
 use super::objects::{CONTROLLER, NAMESPACE, PART_OF, SECRET, binding, path};
 use super::{InstallError, Step, administrator};
@@ -27,8 +28,8 @@ impl Default for RemoveOptions {
 /// What there is to remove, in the order of removing, and what stays.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Removal {
-    /// Kind, name, and whether it is in the namespace.
-    objects: Vec<(&'static str, String)>,
+    /// Kind, name, and the namespace where that is not the kind's own.
+    objects: Vec<(&'static str, String, Option<String>)>,
     /// Namespaces of other installations: they need the definitions and the right to list.
     pub others: Vec<String>,
     /// The namespace is there, but no installation made it.
@@ -45,7 +46,7 @@ impl Removal {
     /// `Deployment lifeboat-controller`, and so on.
     #[must_use]
     pub fn titles(&self) -> Vec<String> {
-        self.objects.iter().map(|(kind, name)| format!("{kind} {name}")).collect()
+        self.objects.iter().map(|(kind, name, inside)| hooks::title(kind, name, inside.as_deref())).collect()
     }
 }
 
@@ -57,10 +58,10 @@ pub async fn what_is_there(cluster: &Cluster, options: &RemoveOptions) -> Result
     let administrator = administrator(cluster);
     let others = others(&administrator, &options.namespace).await?;
     let mut removal = Removal { others, ..Removal::default() };
-    let namespace = get(&administrator, "Namespace", &options.namespace, &options.namespace).await?;
+    let namespace = get(&administrator, "Namespace", &options.namespace, &options.namespace, None).await?;
     removal.foreign_namespace =
         namespace.as_ref().is_some_and(|n| n["metadata"]["labels"][PART_OF] != "lifeboat");
-    let nodes = get(&administrator, "Namespace", "", &nodes::namespace(&options.namespace)).await?;
+    let nodes = get(&administrator, "Namespace", "", &nodes::namespace(&options.namespace), None).await?;
     let mut candidates = vec![("Deployment", CONTROLLER.to_owned()), ("DaemonSet", NODE.to_owned())];
     if removal.others.is_empty() {
         for crd in crate::kinds::crds() {
@@ -82,9 +83,14 @@ pub async fn what_is_there(cluster: &Cluster, options: &RemoveOptions) -> Result
     if !removal.foreign_namespace {
         candidates.push(("Namespace", options.namespace.clone()));
     }
-    for (kind, name) in candidates {
-        if get(&administrator, kind, &options.namespace, &name).await?.is_some() {
-            removal.objects.push((kind, name));
+    let hooked = hooks::present(&administrator, &options.namespace).await?;
+    let hooked = hooks::objects_of(&options.namespace, &hooked, removal.others.is_empty());
+    // After the pods: a controller that is still there thaws what it froze.
+    let mut all: Vec<_> = candidates.into_iter().map(|(kind, name)| (kind, name, None)).collect();
+    all.splice(2..2, hooked);
+    for (kind, name, inside) in all {
+        if get(&administrator, kind, &options.namespace, &name, inside.as_deref()).await?.is_some() {
+            removal.objects.push((kind, name, inside));
         }
     }
     Ok(removal)
@@ -101,26 +107,25 @@ pub async fn remove(
     say: &mut dyn FnMut(Step),
 ) -> Result<(), InstallError> {
     let administrator = administrator(cluster);
-    for (kind, name) in &removal.objects {
+    for (kind, name, inside) in &removal.objects {
         let path = path(kind).expect("the kinds that are removed are in the table");
-        let inside = home(kind, &options.namespace);
-        let namespace = path.namespaced.then_some(inside.as_str());
+        let home = inside.clone().unwrap_or_else(|| home(kind, &options.namespace));
+        let namespace = path.namespaced.then_some(home.as_str());
         administrator.delete(&Place { path: &path, namespace, name }).await?;
-        gone(&administrator, kind, name, options, say).await?;
-        say(Step::Removed { title: format!("{kind} {name}") });
+        gone(&administrator, (kind, name, inside.as_deref()), options, say).await?;
+        say(Step::Removed { title: hooks::title(kind, name, inside.as_deref()) });
     }
     Ok(())
 }
 
 async fn gone(
     administrator: &Administrator,
-    kind: &str,
-    name: &str,
+    (kind, name, inside): (&str, &str, Option<&str>),
     options: &RemoveOptions,
     say: &mut dyn FnMut(Step),
 ) -> Result<(), InstallError> {
     let (started, mut said) = (Instant::now(), false);
-    while get(administrator, kind, &options.namespace, name).await?.is_some() {
+    while get(administrator, kind, &options.namespace, name, inside).await?.is_some() {
         if started.elapsed() >= options.within {
             let seconds = started.elapsed().as_secs();
             return Err(InstallError::StillThere { what: format!("{kind} {name}"), seconds });
@@ -137,12 +142,13 @@ async fn gone(
 async fn get(
     administrator: &Administrator,
     kind: &str,
-    namespace: &str,
+    agent: &str,
     name: &str,
+    inside: Option<&str>,
 ) -> Result<Option<Value>, InstallError> {
     let path = path(kind).expect("the kinds that are looked at are in the table");
-    let inside = home(kind, namespace);
-    let namespace = path.namespaced.then_some(inside.as_str());
+    let home = inside.map_or_else(|| home(kind, agent), str::to_owned);
+    let namespace = path.namespaced.then_some(home.as_str());
     Ok(administrator.get(&Place { path: &path, namespace, name }).await?)
 }
 

@@ -140,6 +140,8 @@ impl Filler<'_> {
         }
         let filled: Vec<Option<Filled>> =
             stream::iter(each).buffer_unordered(self.options.parallel.max(1)).try_collect().await?;
+        // Nothing in it is needed any more: it goes while the claims are made and bound.
+        site.begin_to_leave().await?;
         Ok(filled.into_iter().flatten().collect())
     }
 }

@@ -257,8 +257,8 @@ impl Asked<'_> {
             return Verdict::Missed(no_daemon(&nodes, self.seen.nodes.is_empty()));
         };
         if hooks.is_some() && !self.rules.may_exec {
-            let message = "its Pod has hooks, and the agent may not run commands in Pods; install with hooks \
-                           (docs/volumes.md), or take the hooks away";
+            let message = "its Pod has hooks, and the agent may not run commands in Pods; allow it \
+                           (lifeboat install --hooks NAMESPACE), or take the hooks away";
             return Verdict::Missed(Why::new("HooksForbidden", message));
         }
         let place = |(pod, hooks): &&(&Pod, Option<Hooks>)| Place {

@@ -43,6 +43,14 @@ pub(crate) struct InstallArgs {
     #[arg(long)]
     without_nodes: bool,
 
+    /// Where hooks may run commands in Pods: NAMESPACE,NAMESPACE or '*' (default: as it was; at first nowhere)
+    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',', value_parser = hook_namespace)]
+    hooks: Vec<String>,
+
+    /// Hooks run nowhere any more; volumes of Pods that have some are then missed
+    #[arg(long, conflicts_with = "hooks")]
+    without_hooks: bool,
+
     /// The kubelet's directory on the nodes (default: what was given before, else /var/lib/kubelet)
     #[arg(long, value_name = "DIR", value_parser = kubelet_dir)]
     kubelet_dir: Option<String>,
@@ -157,6 +165,7 @@ impl InstallArgs {
             namespace: self.cluster.namespace.clone(),
             image: self.image.clone(),
             nodes: !self.without_nodes,
+            hooks: (self.without_hooks || !self.hooks.is_empty()).then(|| self.hooks.clone()),
             kubelet: self.kubelet_dir.clone(),
             schedule: self.schedule.clone(),
             time_zone: self.time_zone.clone(),
@@ -166,6 +175,15 @@ impl InstallArgs {
             ..Options::new(loaded.files.clone())
         })
     }
+}
+
+fn hook_namespace(text: &str) -> std::result::Result<String, String> {
+    let label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let name = !text.is_empty() && text.len() <= 63 && text.chars().all(label);
+    if text == install::hooks::EVERYWHERE || name && !text.starts_with('-') && !text.ends_with('-') {
+        return Ok(text.to_owned());
+    }
+    Err("not the name of a namespace; '*' stands for all of them".to_owned())
 }
 
 fn kubelet_dir(text: &str) -> std::result::Result<String, String> {

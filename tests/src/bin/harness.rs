@@ -3,6 +3,7 @@
 
 use clap::{Parser, Subcommand};
 use lifeboat_tests::harness::dns;
+use lifeboat_tests::harness::image::{Image, REDIS};
 use lifeboat_tests::harness::standing::{self, Kind};
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -37,6 +38,8 @@ enum Command {
         name: String,
         archive: PathBuf,
     },
+    /// Writes an image with a database (redis), for a node.
+    Redis { archive: PathBuf },
     /// A name server, for pods; ends with its owner.
     Dns {
         #[arg(long)]
@@ -90,6 +93,10 @@ fn act(command: &Command) -> anyhow::Result<String> {
         Command::Load { name, archive } => {
             standing::load_image(name, archive)?;
             Ok(format!("The node of {name} has the image.\n"))
+        }
+        Command::Redis { archive } => {
+            Image::redis(REDIS)?.write(archive)?;
+            Ok(format!("The image {REDIS} is written.\n"))
         }
         Command::Dns { listen, records } => {
             dns::serve(*listen, &records.iter().cloned().collect())?;

@@ -1,14 +1,18 @@
 //! Writes container images, as archives that containerd imports: no registry is needed. Runs no container.
 
 use super::process::run;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use ring::digest::{SHA256, digest};
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The image that every node has: busybox and its applets; without a command it waits.
 pub const BUSYBOX: &str = "docker.io/local/busybox:1";
+
+/// An image with a database: redis-server and redis-cli, beside busybox.
+pub const REDIS: &str = "docker.io/local/redis:1";
 
 const PAUSE: &[u8] = b"#!/bin/sh\ntrap 'exit 0' TERM INT\nwhile :; do sleep 3600 & wait $!; done\n";
 
@@ -16,6 +20,8 @@ const PAUSE: &[u8] = b"#!/bin/sh\ntrap 'exit 0' TERM INT\nwhile :; do sleep 3600
 pub struct Image {
     name: String,
     layer: tar::Builder<Vec<u8>>,
+    /// Libraries that are in it.
+    libraries: BTreeSet<String>,
     command: Vec<String>,
 }
 
@@ -25,6 +31,7 @@ impl Image {
         let mut image = Self {
             name: name.to_owned(),
             layer: tar::Builder::new(Vec::new()),
+            libraries: BTreeSet::new(),
             command: vec!["/pause".to_owned()],
         };
         for (folder, mode) in [("bin", 0o755), ("etc", 0o755), ("tmp", 0o1777), ("data", 0o755)] {
@@ -50,6 +57,16 @@ impl Image {
         image.file("etc/group", 0o644, b"root:x:0:\nnobody:x:65534:\n")?.file("pause", 0o755, PAUSE)
     }
 
+    /// Debian's Redis. The package of its tools has the server as well: it is one program, which goes by its name.
+    pub fn redis(name: &str) -> Result<Self> {
+        let tool = |name: &str| Path::new("/usr/bin").join(name);
+        if !tool("redis-check-rdb").is_file() {
+            bail!("there is no redis: `make node-packages` installs it (Debian: redis-tools)");
+        }
+        let image = Self::busybox(name)?.program(&tool("redis-check-rdb"), "bin/redis-server")?;
+        image.program(&tool("redis-cli"), "bin/redis-cli")
+    }
+
     /// One more file; the path has no leading slash.
     pub fn file(mut self, path: &str, mode: u32, content: &[u8]) -> Result<Self> {
         self.add(&mut header(tar::EntryType::Regular, mode), path, content)?;
@@ -62,6 +79,9 @@ impl Image {
             |path: &Path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
         self = self.file(to, 0o755, &read(from)?)?;
         for library in linked_libraries(from) {
+            if !self.libraries.insert(library.clone()) {
+                continue;
+            }
             self = self.file(library.trim_start_matches('/'), 0o755, &read(Path::new(&library))?)?;
         }
         Ok(self)

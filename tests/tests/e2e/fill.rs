@@ -17,8 +17,10 @@ mod bad;
 mod first;
 #[path = "fill/kill.rs"]
 mod kill;
+#[path = "fill/many.rs"]
+mod many;
 #[path = "fill/provisioner.rs"]
-mod provisioner;
+pub(crate) mod provisioner;
 
 const AGENT: &str = concat!("localhost/lifeboat-agent:", env!("CARGO_PKG_VERSION"));
 
@@ -211,8 +213,10 @@ pub(crate) fn wait(what: &str, within: Duration, mut so: impl FnMut() -> bool) {
 /// Nothing of a restore is left: no working namespace, no claim or Pod in one, no volume that is marked or kept against
 /// its policy.
 pub(crate) fn nothing_is_left(node: &Node, policy: &str) {
-    let names = node.kubectl(&["get", "namespaces", "-o=name"]).unwrap();
-    assert!(!names.contains("lifeboat-restore"), "{names}");
+    // Kubernetes takes 5 s to take an empty namespace away.
+    wait("no working namespace", Duration::from_secs(30), || {
+        !node.kubectl(&["get", "namespaces", "-o=name"]).unwrap().contains("lifeboat-restore")
+    });
     let marked = node.kubectl(&["get", "persistentvolumes", "-o=name", "-l=lifeboat.dev/restore"]).unwrap();
     assert_eq!(marked, "");
     for volume in get(node, &["persistentvolumes"])["items"].as_array().unwrap() {

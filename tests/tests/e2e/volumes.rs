@@ -19,10 +19,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+#[path = "volumes/common.rs"]
+mod common;
 #[path = "volumes/daemon.rs"]
 mod daemon;
+#[path = "volumes/hooks.rs"]
+mod hooks;
+#[path = "volumes/kills.rs"]
+mod kills;
 #[path = "volumes/rights.rs"]
 mod rights;
+#[path = "volumes/show.rs"]
+mod show;
 #[path = "volumes/whole.rs"]
 mod whole;
 

@@ -73,9 +73,9 @@ async fn begin_with(ties: &Ties, begin: &Begin, made: &mut Vec<VolumeBackup>) ->
             );
         }
         let pod = InPod { exec: &ties.exec, namespace: &begin.namespace, pod: &begin.pod };
-        if let Err(why) = pod.pre(&found.pre, hooks::FREEZE).await {
+        if let Err((reason, why)) = pod.pre(&found.pre, hooks::FREEZE).await {
             let why = crate::cluster::text::clean(&why, 512);
-            return Err(NotBegun { why: Some(Reason::new("HookFailed", why)), froze });
+            return Err(NotBegun { why: Some(Reason::new(reason, why)), froze });
         }
     }
     ties.keys.change(&begin.keys, &[]).await.map_err(|error| {

@@ -21,19 +21,20 @@ impl InPod<'_> {
     /// The pre hooks, in order, up to the first that fails and must not; all of them within `within`.
     ///
     /// # Errors
-    /// What failed, in words.
-    pub(super) async fn pre(&self, steps: &[Step], within: Duration) -> Result<(), String> {
+    /// The reason, and what failed, in words.
+    pub(super) async fn pre(&self, steps: &[Step], within: Duration) -> Result<(), (&'static str, String)> {
         let until = Instant::now() + within;
         for step in steps {
             let left = until.saturating_duration_since(Instant::now());
-            let why = match self.run(step, step.timeout.min(left)).await {
+            let (reason, why) = match self.run(step, step.timeout.min(left)).await {
                 Ran::Well => continue,
-                Ran::Badly(why) | Ran::Gone(why) | Ran::Unknown(why) => why,
+                Ran::Forbidden(why) => ("HooksForbidden", why),
+                Ran::Badly(why) | Ran::Gone(why) | Ran::Unknown(why) => ("HookFailed", why),
             };
             let program = step.command.first().map(String::as_str).unwrap_or_default();
             let words = format!("pre hook {program:?} in Pod {}/{}: {why}", self.namespace, self.pod);
             if !step.go_on {
-                return Err(words);
+                return Err((reason, words));
             }
             tracing::warn!(why = words, "a hook failed; on-error says to continue");
         }
@@ -55,7 +56,7 @@ impl InPod<'_> {
                 Ran::Well => return true,
                 // With the Pod went what it held.
                 Ran::Gone(_) => return true,
-                Ran::Badly(why) => {
+                Ran::Badly(why) | Ran::Forbidden(why) => {
                     tracing::warn!(namespace = self.namespace, pod = self.pod, why, "a post hook failed");
                     return true;
                 }

@@ -148,8 +148,7 @@ fn kustomize_has_every_file() {
         .map(|entry| entry.unwrap())
         .filter(|entry| entry.path().is_file())
         .map(|entry| entry.file_name().into_string().unwrap())
-        // hooks.yaml is a right that only those give who want it.
-        .filter(|name| name.ends_with(".yaml") && name != "kustomization.yaml" && name != "hooks.yaml")
+        .filter(|name| name.ends_with(".yaml") && name != "kustomization.yaml")
         .collect();
     files.push("nodes".to_owned());
     let mut named: Vec<String> = serde_json::from_value(kustomization["resources"].clone()).unwrap();
@@ -229,4 +228,53 @@ fn the_kubelet_may_be_elsewhere_and_stays_where_it_was_said_to_be() {
     assert!(text.contains(r#""path":"/var/lib/k0s/kubelet/pods""#), "{text}");
     assert!(text.contains(r#""mountPath":"/var/lib/kubelet/pods""#), "{text}");
     assert_eq!(nodes::kubelet_of(&set).as_deref(), Some("/var/lib/k0s/kubelet"));
+}
+
+fn hooked(agent: &str, namespaces: &[&str]) -> Vec<Object> {
+    let namespaces = namespaces.iter().map(|n| (*n).to_owned()).collect();
+    let all = objects(&Options { hooks: Some(namespaces), ..options(agent) });
+    all.into_iter()
+        .filter(|o| o.body["metadata"]["labels"]["app.kubernetes.io/component"] == "hooks")
+        .collect()
+}
+
+#[test]
+fn hooks_are_allowed_where_they_are_asked_for_and_nowhere_else() {
+    assert!(hooked(NAMESPACE, &[]).is_empty());
+    let some = hooked("backups", &["shop", "db", "shop"]);
+    let titles: Vec<String> = some.iter().map(Object::title).collect();
+    let expected = [
+        "ServiceAccount lifeboat-hooks",
+        "ClusterRole lifeboat-hooks",
+        "Role lifeboat-hooks",
+        "RoleBinding lifeboat-hooks",
+        "RoleBinding lifeboat-hooks-exec.backups in db",
+        "RoleBinding lifeboat-hooks-exec.backups in shop",
+    ];
+    assert_eq!(titles, expected);
+    for binding in &some[4..] {
+        assert_eq!(binding.body["roleRef"]["kind"], "ClusterRole");
+        assert_eq!(binding.body["subjects"][0]["namespace"], "backups");
+    }
+    assert_eq!(some[3].body["subjects"][0]["namespace"], "backups");
+    assert_eq!(
+        some[1].body["rules"],
+        json!([{ "apiGroups": [""], "resources": ["pods/exec"], "verbs": ["get", "create"] }])
+    );
+    // The agent's account itself may not exec: only act for the one that may.
+    assert!(some[4..].iter().all(|b| !b.body["subjects"].to_string().contains("lifeboat-agent")));
+    let everywhere = hooked("backups", &["shop", "*"]);
+    assert_eq!(everywhere.last().unwrap().title(), "ClusterRoleBinding lifeboat-hooks.backups");
+    assert_eq!(everywhere.len(), 5);
+    assert_eq!(hooked(NAMESPACE, &["*"]).last().unwrap().name, "lifeboat-hooks");
+}
+
+#[test]
+fn kustomize_can_switch_hooks_on() {
+    assert!(include_str!("../../../../deploy/kustomization.yaml").contains("\n# - hooks\n"));
+    let text = include_str!("../../../../deploy/hooks/kustomization.yaml");
+    let kustomization: Value = serde_saphyr::from_str(text).unwrap();
+    let named: Vec<String> = serde_json::from_value(kustomization["resources"].clone()).unwrap();
+    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/hooks")).unwrap().count();
+    assert_eq!(named.len() + 1, files);
 }

@@ -5,11 +5,15 @@ use super::Stop;
 use super::objects::{self, FILLED_FOR, POLICY, RESTORE};
 use super::site::{Kind, Seen, Site};
 use crate::restore::apply::Unbound;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::HashMap;
+use std::time::Duration;
 
 /// Where attachments are; their names follow from nothing that we know.
 const ATTACHMENTS: &str = "/apis/storage.k8s.io/v1/volumeattachments?limit=5000&resourceVersion=0";
+
+/// A claim that is not bound after so long is looked at again.
+const NUDGE: Duration = Duration::from_secs(1);
 
 /// A volume that is whole.
 #[derive(Debug, Clone)]
@@ -120,20 +124,51 @@ impl Site<'_> {
                 unbound.push(Unbound { namespace: namespace.to_owned(), claim: claim.to_owned(), why });
             }
         }
-        let gone = self.remove(Kind::Namespace, &self.namespace).await?;
-        if !gone {
-            let why = format!("the working namespace {} is still being removed", self.namespace);
+        self.begin_to_leave().await?;
+        let left = || async { Ok(self.is_left().await?.then_some(())) };
+        if self.until(self.options.gone, left).await?.is_none() {
+            let why = format!("what is in the working namespace {} is still being removed", self.namespace);
             return Err(Stop(why));
         }
         self.note("removed the working Namespace", &self.namespace, "")?;
         Ok(unbound)
     }
 
+    /// Whether nothing is in the working namespace, which then goes by itself: Kubernetes waits for 5 s before it takes
+    /// an empty one away, and much longer where an APIService is dead.
+    async fn is_left(&self) -> Result<bool, Stop> {
+        if self.find(Kind::Namespace, &self.namespace).await?.is_none() {
+            return Ok(true);
+        }
+        for plural in ["pods", "persistentvolumeclaims"] {
+            let url = format!("/api/v1/namespaces/{}/{plural}?limit=1", self.namespace);
+            // Who may not look waits for the namespace.
+            if self.list(&url).await?.is_none_or(|items| !items.is_empty()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Has the cluster look at a claim again: where two of its workers get into each other's way while they bind it, it
+    /// does so by itself only after a quarter of a minute.
+    async fn nudge(&self, namespace: &str, claim: &Seen) -> Result<(), Stop> {
+        let name = text(&claim.document, "/metadata/name");
+        for value in [json!(self.id), Value::Null] {
+            let change = json!({"metadata": {"annotations": {RESTORE: value}}});
+            // Where it is not taken, the cluster looks in its own time.
+            let _untouched =
+                self.change_in(Kind::Claim, Some(namespace), name, &claim.live.uid, &change).await?;
+        }
+        Ok(())
+    }
+
     async fn let_go(&self, volume: &Value, namespace: &str, claim: &str) -> Result<Result<(), String>, Stop> {
         let (name, uid) = (text(volume, "/metadata/name"), text(volume, "/metadata/uid"));
         let mut why = "there is no such claim".to_owned();
         let mut bound = false;
-        let since = tokio::time::Instant::now();
+        let (since, mut pace) = (tokio::time::Instant::now(), self.pace());
+        let mut nudged = None;
         while !bound {
             let (found, now) = (
                 self.find_in(Kind::Claim, Some(namespace), claim).await?,
@@ -141,6 +176,12 @@ impl Site<'_> {
             );
             let (Some(found), Some(now)) = (found, now) else { break };
             bound = is_bound(&found, &now);
+            if bound && !annotation(&found.document, RESTORE).is_empty() {
+                // Of a run that died while it nudged.
+                let change = json!({"metadata": {"annotations": {RESTORE: null}}});
+                let _kept =
+                    self.change_in(Kind::Claim, Some(namespace), claim, &found.live.uid, &change).await?;
+            }
             if text(&found.document, "/spec/volumeName") != name {
                 why = "it has another volume".to_owned();
                 break;
@@ -149,8 +190,13 @@ impl Site<'_> {
             if !bound && since.elapsed() >= self.options.gone {
                 break;
             }
+            let last = nudged.unwrap_or(since);
+            if !bound && last.elapsed() >= NUDGE && is_promised(&now.document, (namespace, claim)) {
+                self.nudge(namespace, &found).await?;
+                nudged = Some(tokio::time::Instant::now());
+            }
             if !bound {
-                tokio::time::sleep(self.writer.poll_interval()).await;
+                pace.rest().await;
             }
         }
         if !bound {

@@ -15,6 +15,22 @@ use tokio::time::{Instant, sleep};
 /// How often an object that changed meanwhile is looked at again.
 const AGAIN: usize = 10;
 
+/// The first pause between two looks.
+const FIRST_LOOK: Duration = Duration::from_millis(50);
+
+/// Pauses between looks, short at first.
+pub(super) struct Pace {
+    next: Duration,
+    most: Duration,
+}
+
+impl Pace {
+    pub(super) async fn rest(&mut self) {
+        sleep(self.next).await;
+        self.next = (self.next * 3 / 2).min(self.most);
+    }
+}
+
 /// A kind that filling has to do with.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Kind {
@@ -66,16 +82,40 @@ impl<'a> Site<'a> {
         (self.extras)(extra).map_err(Stop::of)
     }
 
-    /// Makes the working namespace.
+    /// Makes the working namespace; where an earlier run of this restore is still removing it, after that.
     pub(super) async fn make(&self) -> Result<(), Stop> {
         self.note("intends the working Namespace", &self.namespace, "")?;
-        let made = self.create(Kind::Namespace, None, &self.namespace, objects::namespace(&self.id)).await?;
+        let document = || objects::namespace(&self.id);
+        let mut made = self.create(Kind::Namespace, None, &self.namespace, document()).await?;
+        if self.is_ending().await? {
+            let gone = || async { Ok((!self.is_ending().await?).then_some(())) };
+            self.until(self.options.gone, gone).await?;
+            made = self.create(Kind::Namespace, None, &self.namespace, document()).await?;
+        }
         let live = made.map_err(|why| Stop(format!("the working namespace {}: {why}", self.namespace)))?;
         self.note("made the working Namespace", &self.namespace, &live.uid)?;
         self.writer.active(&self.namespace, self.options.gone).await.map_err(Stop::of)?;
         let deny = objects::deny_all(&self.id);
         let made = self.create(Kind::Policy, Some(&self.namespace), "deny-all", deny).await?;
         made.map(drop).map_err(|why| Stop(format!("the network policy of {}: {why}", self.namespace)))
+    }
+
+    async fn is_ending(&self) -> Result<bool, Stop> {
+        let found = self.find(Kind::Namespace, &self.namespace).await?;
+        Ok(found.is_some_and(|n| n.document["metadata"]["deletionTimestamp"].is_string()))
+    }
+
+    /// Begins to take the working namespace away, which takes the cluster some seconds, and does not wait.
+    pub(super) async fn begin_to_leave(&self) -> Result<(), Stop> {
+        let Some(found) = self.find(Kind::Namespace, &self.namespace).await? else { return Ok(()) };
+        let path = Kind::Namespace.path();
+        self.writer.remove(&path, None, &self.namespace, &found.live).await.map_err(Stop::of)
+    }
+
+    /// For looking at what becomes so by itself.
+    pub(super) fn pace(&self) -> Pace {
+        let most = self.writer.poll_interval();
+        Pace { next: FIRST_LOOK.min(most), most }
     }
 
     /// Creates what is ours and not there yet; the inner error is the server's refusal, or that it is somebody else's.
@@ -135,11 +175,25 @@ impl<'a> Site<'a> {
         uid: &str,
         change: &Value,
     ) -> Result<Result<(), String>, Stop> {
+        self.change_in(kind, None, name, uid, change).await
+    }
+
+    /// The same, for an object in a namespace.
+    pub(super) async fn change_in(
+        &self,
+        kind: Kind,
+        namespace: Option<&str>,
+        name: &str,
+        uid: &str,
+        change: &Value,
+    ) -> Result<Result<(), String>, Stop> {
         for _ in 0..AGAIN {
-            let Some(seen) = self.find(kind, name).await?.filter(|seen| seen.live.uid == uid) else {
+            let Some(seen) = self.find_in(kind, namespace, name).await?.filter(|seen| seen.live.uid == uid)
+            else {
                 return Ok(Err(format!("{name} is gone")));
             };
-            let patched = self.writer.patch(&kind.path(), (None, name), &seen.live, "", change.clone()).await;
+            let patched =
+                self.writer.patch(&kind.path(), (namespace, name), &seen.live, "", change.clone()).await;
             match patched.map_err(Stop::of)? {
                 Patched::Done(_) => return Ok(Ok(())),
                 Patched::Moved => {}
@@ -158,7 +212,7 @@ impl<'a> Site<'a> {
     where
         F: Future<Output = Result<Option<T>, Stop>>,
     {
-        let since = Instant::now();
+        let (since, mut pace) = (Instant::now(), self.pace());
         loop {
             if let Some(found) = look().await? {
                 return Ok(Some(found));
@@ -166,7 +220,7 @@ impl<'a> Site<'a> {
             if since.elapsed() >= within {
                 return Ok(None);
             }
-            sleep(self.writer.poll_interval()).await;
+            pace.rest().await;
         }
     }
 

@@ -21,6 +21,8 @@ const TRIES: u32 = 6;
 const ENDED: u32 = 3;
 /// Failures that a message names.
 const NAMED: usize = 3;
+/// How often a worker's Pod is looked at while it works.
+const BESIDE: Duration = Duration::from_secs(3);
 /// How long an image may be out of reach.
 const IMAGE: Duration = Duration::from_secs(45);
 /// What a container waits for that hardly passes.
@@ -144,6 +146,7 @@ impl Job<'_> {
         let site = self.site;
         let since = Instant::now();
         let (mut stuck_since, mut ended) = (None, 0);
+        let mut pace = site.pace();
         loop {
             let Some(pod) = site.find(Kind::Pod, work).await? else {
                 let pod = objects::pod(&site.id, work, &site.options.image, &self.whose(), &self.placement);
@@ -177,7 +180,7 @@ impl Job<'_> {
                 let seconds = site.options.start.as_secs();
                 return Err(Fail::Volume(format!("its worker does not start within {seconds} s: {why}")));
             }
-            sleep(site.writer.poll_interval()).await;
+            pace.rest().await;
         }
     }
 
@@ -186,6 +189,24 @@ impl Job<'_> {
         Fail::Volume(format!(
             "its worker does not start ({why}); put the image {image} where the cluster finds it, or name another with --fill-image"
         ))
+    }
+
+    /// Returns when the worker's Pod ends, is taken away, or is another one: its streams may be silent for long before
+    /// they say so.
+    async fn pod_ends(&self, work: &str) -> String {
+        let mut first = None;
+        loop {
+            sleep(BESIDE).await;
+            // Who does not answer knows nothing of the Pod.
+            let Ok(found) = self.site.find(Kind::Pod, work).await else { continue };
+            let Some(pod) = found else { return "its Pod is gone".to_owned() };
+            if *first.get_or_insert_with(|| pod.live.uid.clone()) != pod.live.uid {
+                return "its Pod was replaced".to_owned();
+            }
+            if let State::Over(why) = state(&pod.document) {
+                return format!("its Pod ended: {why}");
+            }
+        }
     }
 
     async fn connect(&self, work: &str, grant: &Grant, bytes: &AtomicU64) -> Result<Report, FillError> {
@@ -200,7 +221,10 @@ impl Job<'_> {
             self.say(FillEvent::Bytes(now));
         };
         let store = Arc::clone(&self.filler.store);
-        let done = serve(output, input, Serving { store, grant, progress: &progress }).await;
+        let done = tokio::select! {
+            done = serve(output, input, Serving { store, grant, progress: &progress }) => done,
+            why = self.pod_ends(work) => Err(lost(why)),
+        };
         let said = attached.end().await;
         match done {
             Err(FillError::Lost(why)) if !said.is_empty() => Err(lost(format!("{why}; it said: {said}"))),

@@ -73,8 +73,9 @@ fn lost_and_restored(site: Site, vault: &str, shared: &Path) {
     assert_eq!(phase, "Bound");
     let at = &volumes[usize::from(name == "two")];
     assert_eq!(rsync_differences(shared, at).unwrap(), "", "{}", ran.said());
-    let left = node.kubectl(&["get", "namespaces", "-o=name"]).unwrap();
-    assert!(!left.contains("lifeboat-restore"), "{left}");
+    crate::fill::wait("no working namespace", Duration::from_secs(30), || {
+        !node.kubectl(&["get", "namespaces", "-o=name"]).unwrap().contains("lifeboat-restore")
+    });
 }
 
 /// Attributes named trusted.* are shown to CAP_SYS_ADMIN only, which the daemon does not have (docs/nodes.md).
@@ -161,8 +162,8 @@ fn absent(site: &Site, claim: &str) {
     assert_ne!(ran.code, 0, "{}", ran.said());
 }
 
-/// The replicator takes the volumes along. Where the vault is.
-fn from_the_vault(site: &Site, source: &Path) -> String {
+/// Pulls into a vault: where that is.
+pub(super) fn pulled(site: &Site) -> String {
     let config = site.prepared.folder.join("replicator.toml");
     let text = std::fs::read_to_string(&config).unwrap();
     let credentials = format!("credentials_file = \"{}\"", site.prepared.credentials.display());
@@ -174,7 +175,12 @@ fn from_the_vault(site: &Site, source: &Path) -> String {
     std::fs::create_dir_all(&vault).unwrap();
     let pull = ["pull", "--once", "--config", config.to_str().unwrap()];
     site.prepared.world.run("lifeboat-replicator", &pull).expect(0);
-    let vault = format!("file://{}", vault.display());
+    format!("file://{}", vault.display())
+}
+
+/// The replicator takes the volumes along. Where the vault is.
+fn from_the_vault(site: &Site, source: &Path) -> String {
+    let vault = pulled(site);
     let (folder, ran) = extract(site, "volumes/apps/data", &["--repo", &vault]);
     ran.expect(0);
     let tree = folder.path().join("x/volumes/apps/data");
