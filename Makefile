@@ -11,7 +11,7 @@ TARGET ?= $(shell rustc -vV | sed -n 's/^host: //p')
 BUILT = $(or $(CARGO_TARGET_DIR),target)
 IMAGE ?= localhost/lifeboat-agent:$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 
-.PHONY: demo test check bench image peers bench-peers node-peers packages node-packages python cluster cluster-down s3 s3-down build fuzz clean-peers help
+.PHONY: demo test check bench image deb man peers bench-peers node-peers packages node-packages python cluster cluster-down s3 s3-down build fuzz clean-peers help
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort | column -t -s "$$(printf '\t')"
@@ -35,6 +35,14 @@ image: packages ## the agent's container image, as an OCI archive, and what is i
 	  $(CARGO) build --release --locked --target $(TARGET) -p lifeboat-agent
 	$(CARGO) run -q -p lifeboat-tests --bin lifeboat-image -- --binary $(BUILT)/$(TARGET)/release/lifeboat-agent \
 	  --out $(BUILT)/lifeboat-agent.oci.tar --reference $(IMAGE) $(addprefix --revision ,$(shell git rev-parse HEAD 2>/dev/null))
+
+deb: packages ## the Debian package of the replicator's host: programs, units, examples, manual pages, completions
+	RUSTFLAGS="--remap-path-prefix=$(CURDIR)=/lifeboat --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=/cargo" \
+	  $(CARGO) build --release --locked -p lifeboat-replicator -p lifeboat-cli
+	packaging/deb.sh $(BUILT)/release $(BUILT)
+
+man: build ## manual pages of both commands, into target/man
+	$(BUILT)/debug/lifeboat man $(BUILT)/man && $(BUILT)/debug/lifeboat-replicator man $(BUILT)/man
 
 build: ## the programs, and the harness
 	$(CARGO) build -p lifeboat-agent -p lifeboat-replicator -p lifeboat-cli -p lifeboat-tests

@@ -19,8 +19,8 @@ mod yaml;
 
 use clap::{Parser, Subcommand};
 use commands::{
-    adopt, backup, cat, completions, coverage, diff, extract, find, init, install, keygen, ls, probe, report,
-    restore, rotate, snapshots, uninstall, verify,
+    adopt, backup, cat, completions, coverage, diff, extract, find, init, install, keygen, ls, man, probe,
+    report, restore, rotate, snapshots, uninstall, verify,
 };
 use context::Context;
 use lifeboat_common::config::ConfigError;
@@ -66,6 +66,7 @@ enum Command {
     Backup(backup::BackupArgs),
     Coverage(coverage::CoverageArgs),
     Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
 }
 
 async fn run(command: Command, context: &mut Context<'_>) -> anyhow::Result<Exit> {
@@ -89,6 +90,7 @@ async fn run(command: Command, context: &mut Context<'_>) -> anyhow::Result<Exit
         Command::Backup(args) => backup::run(&args, context).await,
         Command::Coverage(args) => coverage::run(&args, context).await,
         Command::Completions(args) => completions::run(&args, context),
+        Command::Man(args) => man::run(&args),
     }
 }
 

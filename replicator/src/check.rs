@@ -2,11 +2,12 @@
 //! claim of an unclaimed vault.
 
 use crate::setup::{self, Options};
-use crate::source::Source;
+use crate::source::{self, Source};
 use crate::vault::Work;
 use jiff::Timestamp;
 use lifeboat_common::clock::Clock;
 use lifeboat_common::config::{ReplicatorConfig, SourceConfig};
+use lifeboat_common::store::{S3Options, StoreUrl};
 use lifeboat_common::trust;
 use serde::Serialize;
 use std::path::Path;
@@ -64,6 +65,10 @@ pub async fn run(path: &Path, options: Options, clock: Arc<dyn Clock>) -> Report
     for source in &config.sources {
         let result = check_source(source, &clock).await;
         report.add(format!("source {}", source.cluster), result);
+        for (role, file) in roles(source) {
+            let result = check_role(source, role, file, &clock).await;
+            report.add(format!("{role} of {}", source.cluster), result);
+        }
     }
     report
 }
@@ -80,6 +85,57 @@ fn vault(config: &ReplicatorConfig, options: Options, clock: &dyn Clock) -> Resu
         Err(setup::SetupError::Vault(error @ VaultError::Busy { .. })) => Ok(error.to_string()),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// What the configuration lets this host do in the primary beside reading, and as whom.
+fn roles(config: &SourceConfig) -> Vec<(&'static str, Option<&Path>)> {
+    let (marker, retain, heal) = (&config.marker, &config.retain, &config.heal);
+    let all = [
+        ("marker", marker.as_ref().map(|r| r.credentials_file.as_deref())),
+        ("retain", retain.as_ref().map(|r| r.credentials_file.as_deref())),
+        ("heal", heal.as_ref().map(|r| r.credentials_file.as_deref())),
+    ];
+    all.into_iter().filter_map(|(role, file)| Some((role, file?))).collect()
+}
+
+/// Reads with a role's credential: that it may write is `lifeboat probe`'s to show.
+async fn check_role(
+    config: &SourceConfig,
+    role: &str,
+    file: Option<&Path>,
+    clock: &Arc<dyn Clock>,
+) -> Result<String, String> {
+    if matches!(config.repo, StoreUrl::File(_)) {
+        return Ok("works in the directory with the rights of the service".to_owned());
+    }
+    let Some(file) = file else {
+        return Err(format!(
+            "[source.{role}] has no credentials_file; give it one of its own, so that no other unit has its rights"
+        ));
+    };
+    let others =
+        roles(config).into_iter().filter(|(other, _)| *other != role).map(|(other, file)| (other, file));
+    let mut others = others.chain([("s3", config.s3.credentials_file.as_deref())]);
+    if let Some((other, _)) = others.find(|(_, theirs)| *theirs == Some(file)) {
+        return Err(format!(
+            "[source.{role}] and [source.{other}] have one credential, {}; give each one of its own, with no other rights than it needs",
+            file.display()
+        ));
+    }
+    if !source::credential(file).exists() {
+        return Err(format!(
+            "credentials_file {} is not there, and no systemd credential of that name; under systemd only the unit that needs it has it, \
+             and `lifeboat-replicator setup` tries it",
+            file.display()
+        ));
+    }
+    let as_role = SourceConfig {
+        s3: S3Options { credentials_file: Some(file.to_owned()), ..config.s3.clone() },
+        ..config.clone()
+    };
+    let source = Source::open(&as_role, Arc::clone(clock)).await.map_err(|e| e.to_string())?;
+    let store = source.store().await.map_err(|e| crate::replicate::error::PullError::from(e).to_string())?;
+    Ok(format!("{} takes its credential", store.describe()))
 }
 
 async fn check_source(config: &SourceConfig, clock: &Arc<dyn Clock>) -> Result<String, String> {

@@ -3,7 +3,7 @@
 mod commands;
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use futures::{StreamExt as _, stream};
 use lifeboat_common::clock::{Clock, SystemClock};
 use lifeboat_common::config::ReplicatorConfig;
@@ -13,6 +13,7 @@ use lifeboat_common::telemetry::{self, Base, LogArgs, LogFormat};
 use lifeboat_replicator::catalog::Catalogue;
 use lifeboat_replicator::daemon::Does;
 use lifeboat_replicator::replicate::{Outcome, Replicator, recover};
+use lifeboat_replicator::setup::host::HostError;
 use lifeboat_replicator::setup::{self, Options, SetupError};
 use lifeboat_replicator::source::Source;
 use lifeboat_replicator::vault::MinFree;
@@ -135,6 +136,23 @@ enum Command {
         #[command(flatten)]
         pull: PullArgs,
     },
+    /// Make this host ready for the services, from what `lifeboat init` wrote
+    ///
+    /// Makes the user and the folders, adds the cluster to /etc/lifeboat/replicator.toml, puts the receipt key and the
+    /// credentials where systemd hands them to the units that need them (sealed to this machine where it can), tries
+    /// everything as the services' user, enables and starts them, and says what is left to do. Run again it changes only
+    /// what differs; without --from it checks what is there. Exits with 3 when what it tried does not work.
+    #[command(
+        after_help = "Examples:\n  lifeboat-replicator setup --from out --credentials reader --dry-run\n  lifeboat-replicator setup --from out --credentials reader --apart"
+    )]
+    Setup(commands::setup::Setup),
+    /// Print completions for a shell
+    ///
+    /// For bash: `lifeboat-replicator completions bash > /etc/bash_completion.d/lifeboat-replicator`
+    Completions(commands::completions::Completions),
+    /// Write manual pages into a folder
+    #[command(hide = true)]
+    Man(commands::man::Man),
     /// Write the catalogue anew from the vault's files
     ///
     /// The catalogue only says quicker what the files say. Open alarms are forgotten; those whose cause is still there
@@ -160,6 +178,9 @@ impl PullArgs {
 }
 
 fn main() -> ExitCode {
+    // The units share a user: none of them is to look into another's memory, where its credentials are.
+    let _old_kernels_know_it_too =
+        rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     let mut cli = Cli::parse();
     if cli.json {
         cli.log.log_format = LogFormat::Json;
@@ -192,6 +213,7 @@ fn fail(error: &anyhow::Error) -> ExitCode {
 
 fn code(error: &anyhow::Error) -> ExitCode {
     let usage = error.downcast_ref::<SetupError>().is_some_and(SetupError::is_usage)
+        || error.downcast_ref::<HostError>().is_some_and(HostError::is_usage)
         || error.is::<lifeboat_common::exit::UsageError>();
     if usage { Exit::Usage.into() } else { Exit::Failed.into() }
 }
@@ -246,6 +268,16 @@ async fn dispatch(cli: &Cli) -> anyhow::Result<Exit> {
                 (false, true) => Exit::Usage,
                 (false, false) => Exit::Failed,
             })
+        }
+        Command::Setup(args) => {
+            let (report, exit) = commands::setup::run(args)?;
+            print(cli, &report, &report.text())?;
+            Ok(exit)
+        }
+        Command::Completions(args) => say(&commands::completions::text(args, Cli::command())?),
+        Command::Man(args) => {
+            commands::man::write(args, Cli::command())?;
+            Ok(Exit::Done)
         }
         Command::RebuildCatalogue => rebuild_catalogue(cli, clock).await,
     }

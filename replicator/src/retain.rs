@@ -31,7 +31,7 @@ use std::sync::Arc;
 pub use collect::{Collectable, collected, take_over};
 pub use daily::daily;
 pub use memory::{Agreement, Hold, Memory};
-pub use policy::{InForce, PolicyError};
+pub use policy::{InForce, PolicyError, zone};
 
 #[derive(Debug, thiserror::Error)]
 pub enum RetainError {

@@ -1,15 +1,20 @@
 //! From a configuration file to what a pull needs. Owns the checks on the configuration; pulls nothing.
 
+pub mod host;
+mod lines;
+
 use crate::activity::Activity;
 use crate::catalog::{CatalogError, Catalogue};
 use crate::replicate::Replicator;
 use crate::replicate::fetch::Patience;
+use crate::retain;
 use crate::scrub::{self, Record};
 use crate::source::{Source, SourceError};
 use crate::vault::{self, Host, MinFree, Vault, VaultError, VaultOptions, Work, parse_size};
 use lifeboat_common::clock::Clock;
 use lifeboat_common::config::{self, ConfigError, ReplicatorConfig};
 use lifeboat_common::progress::Mode;
+use lines::At::{self, Key, Number};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +31,11 @@ pub enum SetupError {
     Vault(#[from] VaultError),
     #[error(transparent)]
     Catalogue(#[from] CatalogError),
+    #[error(
+        "The vault {path} belongs to the user {uid}, and root would leave files there that its service cannot use; \
+         run this as that user: runuser -u \"#{uid}\" -- lifeboat-replicator …, or `setup` for a check of this host"
+    )]
+    OthersVault { path: PathBuf, uid: u32 },
     #[error("Cannot remove the old catalogue {path}: {source}; give this user the right to it")]
     Remove { path: PathBuf, source: std::io::Error },
 }
@@ -35,7 +45,7 @@ impl SetupError {
     #[must_use]
     pub fn is_usage(&self) -> bool {
         match self {
-            Self::Config(_) | Self::Invalid { .. } | Self::Source(_) => true,
+            Self::Config(_) | Self::Invalid { .. } | Self::Source(_) | Self::OthersVault { .. } => true,
             Self::Vault(error) => matches!(error, VaultError::NotLocal { .. }),
             Self::Catalogue(_) | Self::Remove { .. } => false,
         }
@@ -49,56 +59,81 @@ pub struct Options {
     pub min_free: Option<MinFree>,
 }
 
-/// Reads and checks a configuration.
+/// A setting that cannot be: where it stands, and what was expected.
+struct Bad<'a>(Vec<At<'a>>, String);
+
+/// Reads and checks a configuration. What is wrong is said with its line.
 pub fn load(path: &Path) -> Result<ReplicatorConfig, SetupError> {
     let config: ReplicatorConfig = config::load(path)?;
-    let bad = |why: String| Err(SetupError::Invalid { path: path.to_owned(), why });
-    vault::directory(&config.vault)?;
-    if config.sources.is_empty() {
-        return bad(
-            "It has no [[source]], so there is nothing to pull; add the one that `lifeboat init` wrote"
-                .to_owned(),
-        );
-    }
-    if config.poll_seconds == 0 || config.transfers == 0 {
-        return bad("poll_seconds and transfers must be at least 1".to_owned());
-    }
-    if let Err(why) = check_sizes(&config) {
-        return bad(why);
-    }
-    let mut names = BTreeSet::new();
-    for source in &config.sources {
-        if !names.insert(source.cluster.as_str()) {
-            return bad(format!("Cluster {} has two [[source]] tables; keep one", source.cluster));
-        }
-        if source.repo == config.vault {
-            return bad(format!(
-                "The repo of cluster {} is the vault itself; a vault is a second place",
-                source.cluster
-            ));
-        }
-    }
+    check(&config).map_err(|Bad(way, why)| {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let line = lines::line(&text, &way).map(|n| format!("line {n}: ")).unwrap_or_default();
+        SetupError::Invalid { path: path.to_owned(), why: format!("{line}{why}") }
+    })?;
     Ok(config)
 }
 
-fn check_sizes(config: &ReplicatorConfig) -> Result<(), String> {
-    let named = |name: &str| {
-        let name = name.to_owned();
-        move |why: String| format!("{name}: {why}")
-    };
-    if let Some(min_free) = &config.min_free {
-        min_free.parse::<MinFree>().map_err(named("min_free"))?;
+fn check(config: &ReplicatorConfig) -> Result<(), Bad<'static>> {
+    let bad = |key, why: String| Err(Bad(vec![Key(key)], why));
+    if let Err(error) = vault::directory(&config.vault) {
+        return bad("vault", error.to_string());
     }
-    if let Some(rate) = &config.scrub.rate {
-        parse_size(rate).map_err(named("scrub.rate"))?;
+    if config.sources.is_empty() {
+        let why = "It has no [[source]], so there is nothing to pull; add the one that `lifeboat init` wrote";
+        return bad("source", why.to_owned());
     }
-    for source in &config.sources {
-        if let Some(rate) = &source.reread_rate {
-            parse_size(rate).map_err(named(&format!("reread_rate of cluster {}", source.cluster)))?;
-        }
-        if source.retain.as_ref().is_some_and(|r| r.max_percent.is_some_and(|p| p > 100)) {
-            return Err(format!("retain.max_percent of cluster {} is at most 100", source.cluster));
-        }
+    if config.poll_seconds == 0 {
+        return bad("poll_seconds", "poll_seconds is 0; it must be at least 1".to_owned());
+    }
+    if config.transfers == 0 {
+        return bad("transfers", "transfers is 0; it must be at least 1".to_owned());
+    }
+    if let Some(Err(why)) = config.min_free.as_ref().map(|size| size.parse::<MinFree>()) {
+        return bad("min_free", format!("min_free: {why}"));
+    }
+    if let Some(Err(why)) = config.scrub.rate.as_ref().map(|rate| parse_size(rate)) {
+        return Err(Bad(vec![Key("scrub"), Key("rate")], format!("scrub.rate: {why}")));
+    }
+    if config.scrub.period_days == Some(0) {
+        let why = "scrub.period_days is 0; it must be at least 1".to_owned();
+        return Err(Bad(vec![Key("scrub"), Key("period_days")], why));
+    }
+    let mut names = BTreeSet::new();
+    for (number, source) in config.sources.iter().enumerate() {
+        check_source(config, source, !names.insert(source.cluster.as_str())).map_err(|Bad(way, why)| {
+            Bad(
+                [&[Key("source"), Number(number)], &way[..]].concat(),
+                format!("Cluster {}: {why}", source.cluster),
+            )
+        })?;
+    }
+    Ok(())
+}
+
+fn check_source(
+    config: &ReplicatorConfig,
+    source: &config::SourceConfig,
+    again: bool,
+) -> Result<(), Bad<'static>> {
+    let bad = |way: &[At<'static>], why: String| Err(Bad(way.to_vec(), why));
+    if again {
+        return bad(&[Key("cluster")], "It has two [[source]] tables; keep one".to_owned());
+    }
+    if source.repo == config.vault {
+        return bad(&[Key("repo")], "repo is the vault itself; a vault is a second place".to_owned());
+    }
+    if let Some(Err(why)) = source.reread_rate.as_ref().map(|rate| parse_size(rate)) {
+        return bad(&[Key("reread_rate")], format!("reread_rate: {why}"));
+    }
+    let percents = [
+        ("retain", source.retain.as_ref().and_then(|r| r.max_percent)),
+        ("retention", source.retention.max_percent),
+    ];
+    if let Some((table, _)) = percents.into_iter().find(|(_, p)| p.is_some_and(|p| p > 100)) {
+        return bad(&[Key(table), Key("max_percent")], format!("{table}.max_percent is at most 100"));
+    }
+    if let Some(Err(error)) = source.retention.time_zone.as_ref().map(|zone| retain::zone(zone)) {
+        return bad(&[Key("retention"), Key("time_zone")], error.to_string());
     }
     Ok(())
 }
@@ -110,6 +145,7 @@ pub fn open_vault(
     options: Options,
     clock: &dyn Clock,
 ) -> Result<Arc<Vault>, SetupError> {
+    refuse_root(vault::directory(&config.vault)?)?;
     Ok(Vault::open_for(
         work,
         VaultOptions {
@@ -121,6 +157,17 @@ pub fn open_vault(
             now: clock.now(),
         },
     )?)
+}
+
+/// Root's files in a service's vault stop the service later, at a bad time.
+fn refuse_root(vault: &Path) -> Result<(), SetupError> {
+    use std::os::unix::fs::MetadataExt as _;
+    match std::fs::metadata(vault) {
+        Ok(found) if found.uid() != 0 && rustix::process::geteuid().is_root() => {
+            Err(SetupError::OthersVault { path: vault.to_owned(), uid: found.uid() })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Opens the vault and its catalogue.

@@ -112,14 +112,24 @@ async fn has_charter(store: &dyn ReadStore) -> Result<bool, StoreError> {
     Ok(!store.list(layout::CHARTER, None, 1).await?.entries.is_empty())
 }
 
-/// `path`, or the systemd credential of its name where there is no such file.
-fn credential(path: &Path) -> PathBuf {
-    let folder = std::env::var_os("CREDENTIALS_DIRECTORY");
-    let found = folder.and_then(|folder| Some(Path::new(&folder).join(path.file_name()?)));
-    match found {
-        Some(found) if !path.exists() && found.exists() => found,
-        _ => path.to_owned(),
+/// Where systemd puts the credentials of the services; for a command of a person, who may be allowed to read them there.
+const SERVICES: [&str; 3] = [
+    "/run/credentials/lifeboat-replicator.service",
+    "/run/credentials/lifeboat-replicator-pull.service",
+    "/run/credentials/lifeboat-replicator-retain.service",
+];
+
+/// `path`, or the systemd credential of its name where there is no such file: this unit's own, or outside of any unit that
+/// of a service that runs.
+pub(crate) fn credential(path: &Path) -> PathBuf {
+    if path.exists() {
+        return path.to_owned();
     }
+    let own = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let services = if own.is_some() { &[][..] } else { &SERVICES };
+    let folders = own.into_iter().chain(services.iter().map(PathBuf::from));
+    let mut found = folders.filter_map(|folder| Some(folder.join(path.file_name()?)));
+    found.find(|file| file.exists()).unwrap_or_else(|| path.to_owned())
 }
 
 pub(crate) fn with_credentials(options: &S3Options) -> S3Options {

@@ -12,6 +12,7 @@ pub(crate) mod init;
 pub(crate) mod install;
 pub(crate) mod keygen;
 pub(crate) mod ls;
+pub(crate) mod man;
 pub(crate) mod probe;
 pub(crate) mod report;
 pub(crate) mod restore;

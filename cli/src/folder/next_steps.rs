@@ -112,9 +112,22 @@ fn replicator(page: &NextSteps<'_>) -> String {
     let make = page.facts.vault.as_ref().and_then(|v| v.directory());
     let make = make
         .map(|d| format!("mkdir -p {}     # on the replicator's host; mount its disk first\n", d.display()));
+    let s3 = page.facts.repo.directory().is_none();
+    let ca = if page.facts.s3.ca_file.is_some() { ", `ca.pem`" } else { "" };
+    let credential = if s3 { " --credentials READER" } else { "" };
+    let reader = if s3 {
+        "\nREADER is a file in the format of `~/.aws/credentials`, mode 0600, of a credential that may Get and List and nothing\n\
+         else. More is off until it is given: `lifeboat-replicator setup --help`.\n"
+    } else {
+        ""
+    };
     format!(
         "## 3. The replicator, on a host outside of the cluster\n\n\
-         It pulls into {vault}, with a credential that can only read. Copy `replicator.toml` and `receipt.key` there.\n\n\
+         It pulls into {vault}. Copy `replicator.toml`, `receipt.key`{ca} into a folder there (here DIR), install the package\n\
+         (`make deb`), mount the vault's disk, and as root:\n\n\
+         ```\nlifeboat-replicator setup --from DIR{credential} --dry-run     # what it will do\n\
+         lifeboat-replicator setup --from DIR{credential}\n```\n{reader}\n\
+         Or by hand, for a trial:\n\n\
          ```\n{}lifeboat-replicator check-config --config {dir}/replicator.toml\n\
          lifeboat-replicator pull --config {dir}/replicator.toml --once\n```\n\n",
         make.unwrap_or_default()

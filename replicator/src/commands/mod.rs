@@ -2,6 +2,9 @@
 
 pub(crate) mod alarm;
 pub(crate) mod audit;
+pub(crate) mod completions;
 pub(crate) mod heal;
+pub(crate) mod man;
 pub(crate) mod retain;
 pub(crate) mod scrub;
+pub(crate) mod setup;

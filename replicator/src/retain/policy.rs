@@ -24,14 +24,18 @@ pub struct InForce {
 /// A week to notice that something was forgotten.
 const GRACE_HOURS: u32 = 168;
 
+/// The time zone of this name.
+pub fn zone(name: &str) -> Result<TimeZone, PolicyError> {
+    TimeZone::get(name).map_err(|e| PolicyError::Zone { zone: name.to_owned(), why: e.to_string() })
+}
+
 impl InForce {
     pub fn new(charter: &Keep, overrides: &RetentionConfig) -> Result<Self, PolicyError> {
         let o = overrides;
         let (floors, caps) = (Floors::default(), Caps::default());
         let zone = match &o.time_zone {
             None => TimeZone::UTC,
-            Some(zone) => TimeZone::get(zone)
-                .map_err(|e| PolicyError::Zone { zone: zone.clone(), why: e.to_string() })?,
+            Some(name) => zone(name)?,
         };
         let keep = Keep {
             within_hours: o.within_hours.unwrap_or(charter.within_hours),

@@ -1,7 +1,8 @@
 //! Months of simulated days: backups by the rules of the agent, pulls, scrubs and retention of the real code on both sides,
 //! with faults, crashes and attacks drawn from a seed. Whatever comes, what should be there is there.
 //!
-//! `SIMULATION=100` runs a hundred seeds instead of the few; `SIMULATION_SEED=n` runs one of them again.
+//! `SIMULATION=100` runs a hundred seeds instead of the few, `SIMULATION_DAYS=365` a year of each; `SIMULATION_SEED=n` runs one of
+//! them again.
 
 mod dice;
 mod faults;
@@ -140,9 +141,9 @@ impl World {
     }
 }
 
-async fn simulate(seed: u64) -> Tally {
+async fn simulate(seed: u64, days: u64) -> Tally {
     let mut world = World::new(seed);
-    for day in 0..DAYS {
+    for day in 0..days {
         world.dice.context(seed, day);
         world.day().await;
     }
@@ -158,10 +159,11 @@ async fn months_of_faults_and_attacks_lose_nothing() {
         Some(seed) => vec![seed],
         None => (1..=number("SIMULATION").unwrap_or(SEEDS)).collect(),
     };
+    let days = number("SIMULATION_DAYS").unwrap_or(DAYS).max(DAYS);
     for seed in seeds {
-        let tally = simulate(seed).await;
+        let tally = simulate(seed, days).await;
         // Past the test runner, which shows nothing of a test that passes.
-        let _nobody_listens = writeln!(std::io::stderr(), "simulation: seed {seed}, {DAYS} days: {tally:?}");
+        let _nobody_listens = writeln!(std::io::stderr(), "simulation: seed {seed}, {days} days: {tally:?}");
         assert!(tally.commits > 30 && tally.forgotten_vault > 5, "{tally:?}");
         assert!(tally.forgotten_primary > 5 && tally.deleted_primary > 10, "{tally:?}");
         assert!(tally.vault_faults > 5 && tally.found_in_vault > 3 && tally.healed_primary > 3, "{tally:?}");

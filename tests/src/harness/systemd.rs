@@ -34,7 +34,7 @@ done
 mount -t tmpfs -o mode=0755 tmpfs /run
 systemd-nspawn --register=no --keep-unit --directory="$1/root" --machine="$2" --boot --private-network \
   --link-journal=no --resolv-conf=off --timezone=off --console=pipe \
-  systemd.unit=basic.target systemd.firstboot=no &
+  systemd.unit="$3" systemd.firstboot=no &
 wait
 "#;
 
@@ -58,8 +58,9 @@ done
 pub struct Systemd {
     keeper: Process,
     leader: Known,
+    target: &'static str,
     _cleaner: Cleaner,
-    _scratch: Scratch,
+    scratch: Scratch,
 }
 
 impl Systemd {
@@ -76,6 +77,11 @@ impl Systemd {
 
     /// Boots one to its `basic.target`, with no unit of the machine's enabled.
     pub fn boot() -> Result<Self> {
+        Self::boot_to("basic.target")
+    }
+
+    /// The same to another target, such as `multi-user.target`, which starts what is enabled.
+    pub fn boot_to(target: &'static str) -> Result<Self> {
         Self::check()?;
         let scratch = Scratch::new("d")?;
         let (root, name) = (scratch.path().join("m"), group_name(scratch.path()));
@@ -84,19 +90,22 @@ impl Systemd {
         let program = Program::new("systemd", "unshare").env("PATH", PATH);
         let program = program.args(["--pid", "--fork", "--kill-child=KILL", "--mount", "--mount-proc"]);
         let program = program.args(["--propagation=private", "sh", "-c", FIRST_PROCESS, "systemd"]);
-        let mut keeper = program.arg(&root).arg(&name).start(scratch.path())?;
-        let pid = keeper.pid();
-        let mut leader = None;
-        keeper.wait_until("booted", READY, || {
-            let pid = find_leader(pid).context("its first process is not there")?;
-            let reached = run(&mut inside(pid, &["systemctl", "is-active", "basic.target"]), None)?;
-            ensure!(reached.starts_with(b"active"), "basic.target is not reached");
-            leader = Some(Known::of("systemd-init", pid)?);
-            Ok(())
-        })?;
-        let leader = leader.context("its first process is not there")?;
+        let mut keeper = program.arg(&root).arg(&name).arg(target).start(scratch.path())?;
+        let leader = booted(&mut keeper, target)?;
         pids::record(&scratch.path().join("pids"), &leader)?;
-        Ok(Self { keeper, leader, _cleaner: cleaner, _scratch: scratch })
+        Ok(Self { keeper, leader, target, _cleaner: cleaner, scratch })
+    }
+
+    /// Shuts it down and boots it again, with the files that it has then.
+    pub fn reboot(&mut self) -> Result<()> {
+        let _cut_off = self.command(&["systemctl", "reboot"]).output();
+        let deadline = Instant::now() + READY;
+        while self.leader.is_alive() {
+            ensure!(Instant::now() < deadline, "it does not shut down");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.leader = booted(&mut self.keeper, self.target)?;
+        pids::record(&self.scratch.path().join("pids"), &self.leader)
     }
 
     /// A command inside, as root, to be started by the caller.
@@ -171,6 +180,20 @@ impl Drop for Systemd {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
+}
+
+/// Waits until the target is reached; gives the first process.
+fn booted(keeper: &mut Process, target: &str) -> Result<Known> {
+    let pid = keeper.pid();
+    let mut leader = None;
+    keeper.wait_until("booted", READY, || {
+        let pid = find_leader(pid).context("its first process is not there")?;
+        let reached = run(&mut inside(pid, &["systemctl", "is-active", target]), None)?;
+        ensure!(reached.starts_with(b"active"), "{target} is not reached");
+        leader = Some(Known::of("systemd-init", pid)?);
+        Ok(())
+    })?;
+    leader.context("its first process is not there")
 }
 
 /// A shell that outlives this process for a moment.

@@ -27,6 +27,7 @@ mod kill;
 mod killer;
 mod leaders;
 mod manifests;
+mod package;
 mod primary;
 mod reader;
 mod scrub;

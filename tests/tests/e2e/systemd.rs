@@ -19,7 +19,7 @@ const SOON: Duration = Duration::from_secs(20);
 const WATCHDOG: Duration = Duration::from_secs(3);
 
 /// False, said aloud, where there are no rights to boot anything; panics where only a package is missing.
-fn may_boot(test: &str) -> bool {
+pub(crate) fn may_boot(test: &str) -> bool {
     if user() != 0 {
         tell(&format!("{test}: left out, it needs root"));
         return false;
@@ -29,11 +29,11 @@ fn may_boot(test: &str) -> bool {
 }
 
 /// Past the test runner, which shows no output of a test that passes.
-fn tell(text: &str) {
+pub(crate) fn tell(text: &str) {
     let _nobody_listens = writeln!(std::io::stderr(), "{text}");
 }
 
-fn repository(file: &str) -> PathBuf {
+pub(crate) fn repository(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(file)
 }
 
