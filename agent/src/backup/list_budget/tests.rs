@@ -72,7 +72,7 @@ fn years(volumes: usize, days: usize) -> (usize, f64) {
 
 #[test]
 fn thousands_of_volumes_that_change_every_day_fit_for_ever() {
-    for (volumes, factor) in [(78, 1.1), (450, 4.0), (2000, 12.0), (5000, 200.0)] {
+    for (volumes, factor) in [(100, 1.1), (450, 15.0), (2000, 55.0), (5000, 80.0)] {
         let (most, times) = years(volumes, 1000);
         assert!(most <= MANIFEST_LISTS_MAX, "{volumes} volumes: {most} lists");
         assert!(times <= factor, "{volumes} volumes store {times} times what changes");

@@ -46,7 +46,7 @@ async fn a_worker_that_died_is_gone_on_from_by_the_next_run() {
 async fn a_volume_that_takes_days_is_read_over_several_runs() {
     let site = Site::new(&["a/data", "b/other"]).await;
     large(&site);
-    site.set("a/data", Choice::Read, Worker::Dies(2));
+    site.set("a/data", Choice::Read, Worker::Dies(3));
     let first = site.run().await.unwrap();
     assert_eq!(first.manifest.result, RunResult::PartiallyFailed);
     assert!(!first.manifest.carry.is_empty(), "what was sent is named");
@@ -66,7 +66,7 @@ async fn a_volume_that_takes_days_is_read_over_several_runs() {
     assert!(done.sent_bytes < 40 << 20, "{}", done.sent_bytes);
     assert_eq!(site.world.snapshots().await.last().unwrap(), &there(&site, &["a/data", "b/other"]));
     site.world.later(DAY);
-    assert!(site.run().await.unwrap().sent_bytes < 60_000);
+    assert!(site.run().await.unwrap().sent_bytes < 100_000);
 }
 
 #[tokio::test]
@@ -76,7 +76,8 @@ async fn what_a_dead_worker_sent_is_kept_for_two_weeks() {
     site.set("a/data", Choice::Read, Worker::Dies(3));
     site.run().await.unwrap();
     site.set("a/data", Choice::Read, Worker::Fails);
-    for _ in 0..4 {
+    // The last three snapshots before it no longer name it.
+    for _ in 0..7 {
         site.world.later(4 * DAY);
         site.run().await.unwrap();
     }
