@@ -10,6 +10,7 @@ mod control;
 mod error;
 pub(crate) mod head;
 pub(crate) mod ledger;
+mod list_budget;
 pub(crate) mod log;
 pub(crate) mod look;
 pub(crate) mod pack;
@@ -22,6 +23,7 @@ mod setup;
 pub(crate) mod state;
 #[cfg(test)]
 mod testing;
+pub(crate) mod unfinished;
 pub(crate) mod upload;
 mod volume_merge;
 mod volume_run;

@@ -1,7 +1,9 @@
 //! What of a cluster is protected, since when, and who left out the rest: compares what is there now with the Backups
 //! and, where one is opened, the newest snapshot. Pure: plain data in, plain data out.
 
-use crate::kinds::{Backup, BackupSpec, BackupStatus, TemplateScope};
+mod volumes;
+
+use crate::kinds::{Backup, BackupSpec, TemplateScope};
 use crate::select::coverage::{Cell, Table};
 use crate::select::report::{Missed, OptedOut};
 use crate::select::rules::SYSTEM_NAMESPACES;
@@ -9,6 +11,8 @@ use crate::select::{ClusterScope, Report, RuleError, Selection, SelectionSpec};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
+
+pub use volumes::{Evidence, Method, STALE, Volume, VolumesNow, volumes};
 
 /// What is known.
 #[derive(Debug)]
@@ -43,6 +47,8 @@ pub enum State {
     New,
     /// It should be in a backup and is in none.
     Never,
+    /// What a backup holds of it is too old, or can no longer be renewed.
+    Old,
     /// A rule or a label leaves it out.
     Excluded,
     /// The cluster makes it again, or it is being deleted.
@@ -78,6 +84,8 @@ pub struct Kind {
 #[serde(rename_all = "camelCase")]
 pub struct Coverage {
     pub namespaces: Vec<Namespace>,
+    /// Every claim; none where they were not looked at.
+    pub volumes: Vec<Volume>,
     /// Objects that carry an opt-out label themselves.
     pub opted_out: Vec<OptedOut>,
     /// Kinds that no run reads, with the rule.
@@ -92,7 +100,9 @@ impl Coverage {
     /// Whether something is in no backup that should be, or could not be looked at.
     #[must_use]
     pub fn has_gaps(&self) -> bool {
-        !self.missed.is_empty() || self.namespaces.iter().any(Namespace::has_gaps)
+        !self.missed.is_empty()
+            || self.namespaces.iter().any(Namespace::has_gaps)
+            || self.volumes.iter().any(Volume::is_gap)
     }
 }
 
@@ -158,22 +168,32 @@ fn done(known: &Known<'_>) -> Vec<Done> {
     known.backups.iter().filter_map(each).collect()
 }
 
+/// Whether a Backup has a snapshot of every object of the charter's scope, whatever it has of volumes.
+fn is_wide(backup: &Backup) -> bool {
+    let Some(status) = backup.status.as_ref().filter(|s| s.phase.has_snapshot()) else { return false };
+    let asked = BackupSpec {
+        volumes: None,
+        hooks: Vec::new(),
+        ttl: None,
+        deadline: None,
+        schedule_name: None,
+        ..backup.spec.clone()
+    };
+    status.coverage.as_deref() == Some("Full") || asked == BackupSpec::default()
+}
+
 /// The beginning of the newest full backup, by the Backups and the snapshot.
 #[must_use]
 pub fn newest_full(backups: &[Backup], snapshot: Option<&InSnapshot>) -> Option<Timestamp> {
-    let full = |b: &&Backup| {
-        let status = b.status.as_ref();
-        status.is_some_and(|s| s.phase.has_snapshot() && s.coverage.as_deref() == Some("Full"))
-    };
-    let started = backups.iter().filter(full).filter_map(|b| b.status.as_ref()?.started).max();
+    let started = backups.iter().filter(|b| is_wide(b)).filter_map(|b| b.status.as_ref()?.started).max();
     started.or(snapshot.map(|s| s.finished))
 }
 
 /// What the charter left out of the newest full backup, by the Backups; none where they do not say.
 #[must_use]
 pub fn excluded_lately(backups: &[Backup]) -> Option<Vec<String>> {
-    let full = |s: &&BackupStatus| s.phase.has_snapshot() && s.coverage.as_deref() == Some("Full");
-    let newest = backups.iter().filter_map(|b| b.status.as_ref()).filter(full).max_by_key(|s| s.started);
+    let full = backups.iter().filter(|b| is_wide(b));
+    let newest = full.filter_map(|b| b.status.as_ref()).max_by_key(|s| s.started);
     newest.map(|s| s.excluded_namespaces.clone()).filter(|names| !names.is_empty())
 }
 
@@ -189,6 +209,7 @@ pub fn assess(known: &Known<'_>) -> Coverage {
     });
     Coverage {
         namespaces: namespaces.collect(),
+        volumes: Vec::new(),
         opted_out: known.report.opted_out.clone(),
         unread: known.report.unlisted.clone(),
         missed: known.report.missed.clone(),
@@ -267,7 +288,7 @@ fn why(known: &Known<'_>, name: &str, state: State, excluded: &BTreeMap<String, 
     match state {
         State::Protected => return None,
         State::New => return Some("made since the last backup".to_owned()),
-        State::Never => return Some("in no backup that is known".to_owned()),
+        State::Never | State::Old => return Some("in no backup that is known".to_owned()),
         State::Derived => {
             return Some("nothing to store: it is being deleted, or the cluster makes it again".to_owned());
         }

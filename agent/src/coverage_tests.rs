@@ -1,7 +1,7 @@
 //! Who is protected, who is new, who was forgotten, and who left out the rest.
 
 use super::*;
-use crate::kinds::Phase;
+use crate::kinds::{BackupStatus, Phase};
 use crate::select::report::NamespaceCounts;
 
 fn at(seconds: i64) -> Timestamp {

@@ -4,6 +4,7 @@
 pub mod names;
 mod node;
 mod text;
+mod volumes;
 
 pub use node::{NodeMetrics, VolumeEnd, VolumeResult};
 
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use text::Text;
+use volumes::Volumes;
 
 /// Schedules that get series of their own; an administrator has a handful.
 const MAX_SCHEDULES: usize = 200;
@@ -80,6 +82,8 @@ struct Values {
     requests: BTreeMap<(Verb, Option<u16>), u64>,
     store_errors: u64,
     coverage: Option<Coverage>,
+    volumes: Volumes,
+    name_claims: bool,
 }
 
 #[derive(Debug)]
@@ -106,6 +110,7 @@ impl Metrics {
             values.schedules.clear();
             values.last.clear();
             values.coverage = None;
+            values.volumes = Volumes::default();
         }
     }
 
@@ -146,7 +151,9 @@ impl Metrics {
     pub fn coverage(&self, report: &Report) {
         let states = report.namespace_states();
         let total = &report.total;
-        self.lock().coverage = Some(Coverage {
+        let mut values = self.lock();
+        values.volumes.take(report);
+        values.coverage = Some(Coverage {
             at: report.finished.unwrap_or(report.started),
             namespaces: [
                 ("protected", states.protected),
@@ -164,6 +171,11 @@ impl Metrics {
         });
     }
 
+    /// Whether claims are named.
+    pub fn name_claims(&self, named: bool) {
+        self.lock().name_claims = named;
+    }
+
     /// One scrape, in Prometheus' text format.
     #[must_use]
     pub fn render(&self) -> String {
@@ -173,6 +185,7 @@ impl Metrics {
         values.runs(&mut text);
         if let Some(coverage) = &values.coverage {
             coverage.render(&mut text);
+            values.volumes.render(values.name_claims, &mut text);
         }
         text.one(&names::LEADER, f64::from(u8::from(values.leader)));
         requests(&values.requests, &mut text);

@@ -60,11 +60,14 @@ pub struct VolumesConfig {
     pub host_paths: Vec<String>,
     /// A volume that nothing mounts, and that was read so many hours ago, makes a backup partially failed.
     pub stale_hours: u32,
+    /// Whether the controller's metrics have a series for each claim, by namespace and name: they are shown to whoever
+    /// can reach them.
+    pub metrics_by_claim: bool,
 }
 
 impl Default for VolumesConfig {
     fn default() -> Self {
-        Self { per_node: 2, in_all: 16, host_paths: Vec::new(), stale_hours: 7 * 24 }
+        Self { per_node: 2, in_all: 16, host_paths: Vec::new(), stale_hours: 7 * 24, metrics_by_claim: false }
     }
 }
 

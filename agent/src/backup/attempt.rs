@@ -102,7 +102,7 @@ impl Run<'_> {
     ) -> Result<Attempt, BackupError> {
         let stop = self.control.stop;
         let Whole { view, memory, interrupted, uploader, packer, sealed, new_packs, run } = whole;
-        let left = stoppable(stop, volumes.leave(&uploader, &memory, state)).await?;
+        let left = stoppable(stop, volumes.leave(&uploader, &memory, &view, state)).await?;
         let own = interrupted.checkpointed.clone();
         let (resumed, mut reused) = interrupted.split(packer.reused_packs());
         reused.extend(left.reused);
@@ -123,6 +123,7 @@ impl Run<'_> {
             sealed_run_key: packer.sealed_run_key().to_vec(),
             covered: sealed.covered,
             kept: left.kept,
+            unfinished: left.unfinished,
             remains: Remains::Run {
                 objects: Some(packer.needed().map(|(id, reference)| (*id, *reference)).collect()),
                 volumes: left.left,

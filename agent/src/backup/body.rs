@@ -84,13 +84,8 @@ pub(super) fn seal(
     let reference = packer.put_chunk(BODY, &body);
     packer.finish(BODY);
 
-    // What was chosen by label or kind covers no namespace: its last whole snapshot must stay the one that counts.
-    let whole = run.request.whole_namespaces.then_some(&gathered.namespaces);
-    let mut scopes: Vec<ScopeAlias> = whole.into_iter().flatten().map(|n| aliases.namespace(n)).collect();
-    if run.request.full {
-        scopes.push(aliases.cluster());
-    }
-    scopes.sort_unstable();
+    let full = run.request.full && volumes.unasked.is_empty();
+    let scopes = scopes(run.request, &gathered, volumes, aliases);
     let (volume_count, volume_bytes) = volumes.totals();
     let failed = gathered.report.result == ReportResult::PartiallyFailed;
     let manifest = Manifest {
@@ -105,7 +100,7 @@ pub(super) fn seal(
         origin: run.origin,
         started,
         finished: now,
-        coverage: if run.request.full { Coverage::Full } else { Coverage::Partial },
+        coverage: if full { Coverage::Full } else { Coverage::Partial },
         scopes,
         result: if failed { RunResult::PartiallyFailed } else { RunResult::Completed },
         packs: Vec::new(),
@@ -124,6 +119,25 @@ pub(super) fn seal(
     };
     let covered = covered(run.request, &gathered, &aliases.2).and(volumes.covered(&aliases.2));
     Ok(Sealed { manifest, covered, report: gathered.report })
+}
+
+/// What it counts as a backup of.
+fn scopes(
+    request: &Request,
+    gathered: &Gathered,
+    volumes: &VolumesRead,
+    aliases: &Aliases,
+) -> Vec<ScopeAlias> {
+    // What was chosen by label or kind covers no namespace: its last whole snapshot must stay the one that counts. So it
+    // is with one whose volumes were not asked for.
+    let whole = request.whole_namespaces.then_some(&gathered.namespaces);
+    let whole = whole.into_iter().flatten().filter(|n| !volumes.unasked.contains(*n));
+    let mut scopes: Vec<ScopeAlias> = whole.map(|n| aliases.namespace(n)).collect();
+    if request.full && volumes.unasked.is_empty() {
+        scopes.push(aliases.cluster());
+    }
+    scopes.sort_unstable();
+    scopes
 }
 
 /// What the run covers whole, so that nothing of it need be carried.

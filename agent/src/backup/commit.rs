@@ -9,6 +9,7 @@ use super::head::{self, ChainView};
 use super::log::{self, Content, Memory, Objects};
 use super::resume::{Resumed, is_fresh};
 use super::state::{Held, KnownHead, LogKey, State};
+use super::unfinished::Unfinished;
 use super::upload::Uploader;
 use bytes::Bytes;
 use lifeboat_common::store::StoreErrorKind;
@@ -49,6 +50,8 @@ pub struct Commit<'a> {
     /// Volumes whose last tree the snapshot names again: their logs stay.
     pub kept: HashSet<ScopeAlias>,
     pub remains: Remains,
+    /// What unfinished readings of volumes have sent, and no list names yet: it is kept, and not needed.
+    pub unfinished: Vec<Unfinished>,
     /// Everything but seq, prev, packs, carry and log.
     pub manifest: Manifest,
     /// Whether this process may still commit.
@@ -247,6 +250,7 @@ impl Commit<'_> {
                     files.extend(&volume.files);
                     volumes.push(volume.log.clone());
                 }
+                self.add_unfinished(&mut volumes);
                 // The run's own body can never be reused.
                 let body = super::pack::domain_alias(
                     &state.dedup_key().ok_or(BackupError::NoKey)?,
@@ -279,6 +283,15 @@ impl Commit<'_> {
             volumes,
             files: files.into_iter().collect(),
         })
+    }
+
+    /// The next run must see that packs of unfinished readings are volumes'.
+    fn add_unfinished(&self, volumes: &mut Vec<VolumeLog>) {
+        for unfinished in &self.unfinished {
+            if !volumes.iter().any(|v| v.domain == unfinished.domain) {
+                volumes.push(VolumeLog::unfinished(unfinished.domain));
+            }
+        }
     }
 
     /// The objects' segments as they were, unless nothing of them is reusable any more. A chunk in them whose pack is

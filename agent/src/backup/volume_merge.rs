@@ -2,9 +2,11 @@
 
 use super::BackupError;
 use super::commit::{Covered, VolumeLeft};
+use super::head::ChainView;
 use super::log::Memory;
 use super::pack::domain_alias;
 use super::state::State;
+use super::unfinished::{self, Unfinished};
 use super::upload::Uploader;
 use super::volume_run::{VolumesRead, claim_alias};
 use crate::select::{Kept, Report, VolumeRecord};
@@ -23,6 +25,7 @@ pub(super) struct VolumesLeft {
     pub(super) listed: Vec<KnownPack>,
     pub(super) reused: HashSet<Handle>,
     pub(super) kept: HashSet<ScopeAlias>,
+    pub(super) unfinished: Vec<Unfinished>,
     pub(super) sent_bytes: u64,
     pub(super) sent_objects: u64,
 }
@@ -102,6 +105,7 @@ impl VolumesRead {
         &self,
         uploader: &Uploader,
         memory: &Memory,
+        view: &ChainView,
         state: &mut State,
     ) -> Result<VolumesLeft, BackupError> {
         let dedup_key = state.dedup_key().ok_or(BackupError::NoKey)?;
@@ -123,6 +127,10 @@ impl VolumesRead {
         }
         for m in &self.missed {
             let domain = domain_alias(&dedup_key, &m.claim.domain());
+            if let Some((key, piece)) = &m.uploads {
+                let left = unfinished::load(uploader.store(), memory, view, domain, (key, *piece)).await?;
+                out.unfinished.extend((!left.packs.is_empty()).then_some(left));
+            }
             state.note_uploads(domain, m.uploads.as_ref().map(|(key, piece)| (key, *piece)));
         }
         Ok(out)

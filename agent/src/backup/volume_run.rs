@@ -4,12 +4,14 @@
 use super::attempt::Run;
 use super::begin;
 use super::head::ChainView;
+use super::list_budget;
 use super::log::{self, Memory};
 use super::pack::domain_alias;
 use super::state::{Pending, State};
 use super::upload::Uploader;
 use super::volumes::{Choice, ChooseError, Chosen, Claim, Consistency, Outcome, Task, Volumes};
 use super::{BackupError, Request, Setup};
+use crate::select::volumes::is_by_mode;
 use crate::volume::check::{Against, Refused, check};
 use crate::volume::order::{OldPack, Order, OrderKeys, OrderOptions};
 use crate::volume::result::WorkResult;
@@ -20,8 +22,9 @@ use lifeboat_common::reader::is_volume_name;
 use lifeboat_format::charter::Charter;
 use lifeboat_format::crypto::derive::{DomainKeys, Secret32, labelled, scope_alias};
 use lifeboat_format::id::{Handle, RunId, ScopeAlias, Sha256};
+use lifeboat_format::send_log::KnownPack;
 use lifeboat_format::volume_log::LastTree;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use tokio::sync::mpsc;
 
 /// Orders that are sent together, and bytes of them.
@@ -68,6 +71,8 @@ pub(super) struct VolumesRead {
     pub(super) missed: Vec<MissedVolume>,
     /// By rule.
     pub(super) excluded: BTreeMap<String, u64>,
+    /// Namespaces with claims that the backup's mode leaves out: it does not hold them whole.
+    pub(super) unasked: BTreeSet<String>,
 }
 
 /// What the run builds on.
@@ -137,9 +142,13 @@ impl<'a> VolumeRun<'a> {
             }
         };
         let to_read = self.sort(chosen, &mut out).await?;
-        let mut taken = Taken::default();
+        let mut taken = Taken { lists: self.fixed_lists(&out), max: volumes.lists_max(), ..Taken::default() };
+        let fixed = taken.lists.len();
         let (mut to_read, spoiled) = self.still_good(to_read, done, &mut out, &mut taken).await?;
-        let tasks = self.orders(&to_read, &spoiled).await?;
+        // Results that stand name theirs already.
+        let free = list_budget::free(taken.max, taken.lists.len().max(fixed));
+        let old = self.make_room(free, &mut to_read, &mut out);
+        let tasks = self.orders(&to_read, &spoiled, old).await?;
         let (send, mut outcomes) = mpsc::unbounded_channel();
         let read = volumes.read(self.run, tasks, send);
         let take = async {
@@ -191,7 +200,12 @@ impl<'a> VolumeRun<'a> {
                 other => other,
             };
             match choice {
-                Choice::Excluded { by } => *out.excluded.entry(by).or_default() += 1,
+                Choice::Excluded { by } => {
+                    if is_by_mode(&by) {
+                        out.unasked.insert(claim.namespace.clone());
+                    }
+                    *out.excluded.entry(by).or_default() += 1;
+                }
                 Choice::Missed { reason, message } => out.missed.push(missed(&reason, &message)),
                 _ if !is_volume_name(&claim.name) => {
                     out.missed.push(missed("NameUnsafe", "its name cannot be a volume's"));
@@ -203,6 +217,45 @@ impl<'a> VolumeRun<'a> {
             }
         }
         Ok(to_read)
+    }
+
+    /// Lists that the snapshot will name whatever is read: of objects, and of kept volumes.
+    fn fixed_lists(&self, out: &VolumesRead) -> HashSet<Sha256> {
+        let (memory, of_volumes) = (self.known.memory, self.known.memory.volumes());
+        let objects = memory.packs.values().filter(|p| !of_volumes.contains(&p.domain));
+        let objects = objects.filter(|p| self.known.view.names(&p.list, p.index));
+        let kept = out.kept.iter().flat_map(|k| &k.handles).filter_map(|h| memory.packs.get(h));
+        list_budget::lists(objects.chain(kept))
+    }
+
+    /// Sees that what is to be read fits into the snapshot: how many lists of earlier runs each volume may name. What
+    /// does not fit at all is missed; those that were read longest ago go first.
+    fn make_room(&self, free: usize, to_read: &mut BTreeMap<Claim, String>, out: &mut VolumesRead) -> usize {
+        let mut by_age: Vec<(Option<i64>, Claim, usize)> = Vec::new();
+        for claim in to_read.keys() {
+            let domain = self.domain(claim);
+            let read = self.known.memory.volume(&domain).and_then(|v| Some(v.tree.as_ref()?.read));
+            let lists = list_budget::lists(&self.reusable(domain)).len();
+            by_age.push((read, claim.clone(), lists));
+        }
+        by_age.sort();
+        let counts: Vec<usize> = by_age.iter().map(|(_, _, lists)| *lists).collect();
+        let share = list_budget::share(free, &counts);
+        for (_, claim, _) in by_age.drain(share.volumes..) {
+            to_read.remove(&claim);
+            let uploads = self.unfinished.get(&self.domain(&claim)).cloned();
+            let message =
+                "one snapshot cannot name the packs of so many volumes; it goes first the next time"
+                    .to_owned();
+            out.missed.push(MissedVolume { claim, reason: "TooManyVolumes".to_owned(), message, uploads });
+        }
+        share.old
+    }
+
+    /// Packs of a volume's earlier snapshots that may be named again.
+    fn reusable(&self, domain: ScopeAlias) -> Vec<KnownPack> {
+        let Known { memory, view, gone } = self.known;
+        begin::reusable_of_volume(memory, view, gone, domain, self.now)
     }
 
     fn domain(&self, claim: &Claim) -> ScopeAlias {
@@ -272,11 +325,12 @@ impl<'a> VolumeRun<'a> {
         &self,
         to_read: &BTreeMap<Claim, String>,
         spoiled: &HashSet<Claim>,
+        old_lists: usize,
     ) -> Result<Vec<Task>, BackupError> {
         let (mut tasks, mut unsent, mut bytes) = (Vec::new(), Vec::<(Sha256, Bytes)>::new(), 0);
         for claim in to_read.keys() {
             let key = Secret32::random();
-            let (order, sealed) = self.order(claim)?.seal(&key);
+            let (order, sealed) = self.order(claim, old_lists)?.seal(&key);
             bytes += sealed.len();
             unsent.push((order, sealed));
             if unsent.len() >= ORDERS_TOGETHER || bytes >= ORDER_BYTES_TOGETHER {
@@ -289,7 +343,7 @@ impl<'a> VolumeRun<'a> {
         Ok(tasks)
     }
 
-    fn order(&self, claim: &Claim) -> Result<Order, BackupError> {
+    fn order(&self, claim: &Claim, old_lists: usize) -> Result<Order, BackupError> {
         let charter: &Charter = self.setup.charter.charter();
         let epoch = charter.current_epoch().ok_or(BackupError::NoEpoch)?;
         let domain = self.domain(claim);
@@ -304,13 +358,8 @@ impl<'a> VolumeRun<'a> {
             log.tree = None;
             log
         });
-        let packs =
-            begin::reusable_of_volume(self.known.memory, self.known.view, self.known.gone, domain, self.now);
-        let old = |p: &lifeboat_format::send_log::KnownPack| OldPack {
-            handle: p.handle,
-            size: p.size,
-            plain_bytes: p.plain_bytes,
-        };
+        let packs = list_budget::in_largest(self.reusable(domain), old_lists);
+        let old = |p: &KnownPack| OldPack { handle: p.handle, size: p.size, plain_bytes: p.plain_bytes };
         order.packs = packs.iter().map(old).collect();
         order.pieces = unfinished.map(|(_, piece)| *piece).into_iter().collect();
         order.head_seq = self.known.view.free.saturating_sub(1);
@@ -370,6 +419,7 @@ impl<'a> VolumeRun<'a> {
         })?;
         self.check(claim, &result, taken).await.map_err(|e| match e {
             Refused::Store(e) => ("ResultUnavailable", e.to_string()),
+            e @ Refused::ListsFull => ("ListsFull", e.to_string()),
             e => ("ResultRefused", format!("what its worker says is not so: {e}")),
         })?;
         Ok(result)
@@ -379,18 +429,32 @@ impl<'a> VolumeRun<'a> {
         let domain = self.domain(claim);
         let reusable = |h: &Handle| self.is_nameable(&domain, h);
         let other = |h: &Handle| self.known.memory.packs.get(h).is_some_and(|p| p.domain != domain);
-        let foreign = |h: &Handle| taken.0.contains(h) || other(h);
+        let foreign = |h: &Handle| taken.handles.contains(h) || other(h);
         let store = &*self.setup.store;
         let against = Against { store, run: self.run, domain, reusable: &reusable, foreign: &foreign };
         check(result, &against).await?;
-        taken.0.extend(result.packs.iter().map(|p| p.handle));
+        let packs = &self.known.memory.packs;
+        let mut lists = list_budget::of_result(result.packs.iter(), result.reused.iter(), packs);
+        lists.extend(&taken.lists);
+        // A worker that goes on from many attempts writes more lists than it was reckoned to.
+        if lists.len() > list_budget::most(taken.max) {
+            return Err(Refused::ListsFull);
+        }
+        taken.lists = lists;
+        taken.handles.extend(result.packs.iter().map(|p| p.handle));
         Ok(())
     }
 }
 
-/// Packs that results of this run name as their own.
+/// What the snapshot will name, as far as it is known.
 #[derive(Default)]
-struct Taken(HashSet<Handle>);
+struct Taken {
+    /// Packs that results of this run name as their own.
+    handles: HashSet<Handle>,
+    lists: HashSet<Sha256>,
+    /// Lists that a snapshot may name.
+    max: usize,
+}
 
 /// Keyed alias of a claim's uid.
 pub(super) fn claim_alias(dedup_key: &Secret32, uid: &str) -> ScopeAlias {

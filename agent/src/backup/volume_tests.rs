@@ -172,6 +172,62 @@ async fn kept_trees_of_many_packs_come_back_whole() {
 }
 
 #[tokio::test]
+async fn more_lists_than_a_manifest_names_are_merged() {
+    let site = Site::new(&THREE).await;
+    fill(&site);
+    *site.local.lists_max.lock().unwrap() = 40;
+    for day in 0..40 {
+        site.world.later(DAY);
+        for (i, name) in THREE.iter().enumerate() {
+            // 25 files for each volume, each of a day of its own.
+            let seed = 1000 + day * 10 + i as u64;
+            site.world.write(&format!("{name}/of-{}", day % 25), &noise(50_000, seed));
+        }
+        let done = site.run().await.unwrap();
+        assert_eq!(done.manifest.result, RunResult::Completed, "day {day}: {:?}", done.report);
+        let named = done.manifest.packs.len() + done.manifest.carry.len();
+        assert!(named <= 40, "day {day}: {named}");
+        assert!(day == 0 || done.sent_bytes < 6 << 20, "day {day}: {}", done.sent_bytes);
+    }
+    assert_eq!(site.world.snapshots().await.last().unwrap(), &there(&site, &THREE));
+}
+
+#[tokio::test]
+async fn volumes_beyond_what_a_manifest_names_go_first_the_next_time() {
+    let site = Site::new(&THREE).await;
+    fill(&site);
+    *site.local.lists_max.lock().unwrap() = 12;
+    let mut missed = Vec::new();
+    for _ in 0..3 {
+        site.world.later(DAY);
+        let done = site.run().await.unwrap();
+        let report = done.report.unwrap();
+        let names: Vec<String> = report.missed.iter().map(|m| format!("{} {}", m.name, m.reason)).collect();
+        assert!(names.iter().all(|n| n.ends_with(" TooManyVolumes")) && names.len() < 3, "{names:?}");
+        missed.push(names);
+    }
+    let always: Vec<&String> = missed[0].iter().filter(|n| missed.iter().all(|m| m.contains(n))).collect();
+    assert!(!missed[0].is_empty() && always.is_empty(), "{missed:?}");
+}
+
+#[tokio::test]
+async fn what_is_not_asked_for_makes_no_full_backup() {
+    let site = Site::new(&THREE).await;
+    fill(&site);
+    let full = site.run().await.unwrap().manifest;
+    assert_eq!(full.coverage, Coverage::Full);
+    for by in ["volumesOff", "notOptedIn"] {
+        site.set("b/data2", Choice::Excluded { by: by.to_owned() }, Worker::Silent);
+        let done = site.run().await.unwrap().manifest;
+        assert_eq!((done.coverage, done.result), (Coverage::Partial, RunResult::Completed), "{by}");
+        assert!(done.scopes.iter().all(|s| full.scopes.contains(s)), "{by}");
+        assert_eq!(done.scopes.len(), full.scopes.len() - 2, "{by}: neither the namespace nor the cluster");
+    }
+    site.set("b/data2", Choice::Excluded { by: "optedOut".to_owned() }, Worker::Silent);
+    assert_eq!(site.run().await.unwrap().manifest.coverage, Coverage::Full, "whoever says so means it");
+}
+
+#[tokio::test]
 async fn what_is_left_out_is_counted_and_no_failure() {
     let site = Site::new(&THREE).await;
     fill(&site);

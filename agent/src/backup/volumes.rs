@@ -6,6 +6,7 @@ use futures::future::BoxFuture;
 use lifeboat_format::body::{DomainKind, domain_name};
 use lifeboat_format::crypto::derive::Secret32;
 use lifeboat_format::id::{RunId, Sha256};
+use lifeboat_format::limits;
 use tokio::sync::mpsc::UnboundedSender;
 
 pub use crate::select::Consistency;
@@ -108,6 +109,11 @@ pub trait Volumes: Send + Sync {
         tasks: Vec<Task>,
         outcomes: UnboundedSender<Outcome>,
     ) -> BoxFuture<'a, ()>;
+
+    /// How many pack lists a snapshot may name; tests have smaller ones.
+    fn lists_max(&self) -> usize {
+        limits::MANIFEST_LISTS_MAX
+    }
 
     /// The run has committed: what was made for it can go.
     fn committed<'a>(&'a self, run: RunId) -> BoxFuture<'a, ()>;

@@ -160,6 +160,7 @@ pub(super) async fn write(
         kept: HashSet::new(),
         sealed_run_key: base.sealed_run_key.clone(),
         covered: Covered::Only(HashSet::new()),
+        unfinished: Vec::new(),
         remains: Remains::Checkpoint(domain),
         manifest: manifest(run, base, sending, Coverage::Checkpoint),
         may_commit: &|| true,

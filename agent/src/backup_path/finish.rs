@@ -67,6 +67,7 @@ pub(super) async fn finish(drive: &mut Drive<'_, '_>, walked: Box<Walked>) -> Re
         kept: HashSet::new(),
         sealed_run_key: base.sealed_run_key.clone(),
         covered: Covered::Only(HashSet::from([domain_alias(&drive.keys.dedup_key, &drive.run.domain)])),
+        unfinished: Vec::new(),
         remains,
         manifest,
         may_commit: &|| true,

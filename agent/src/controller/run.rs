@@ -4,7 +4,7 @@
 use super::elect::Term;
 use super::retry::{self, Verdict};
 use super::status;
-use super::volumes::{NodeVolumes, Ties, tidy};
+use super::volumes::{NodeVolumes, Telling, Ties, VolumeCounters, tidy};
 use super::wanted::{self, Invalid};
 use super::write::{StatusWriter, WriteStop};
 use crate::backup::{
@@ -99,6 +99,9 @@ struct Counters {
     objects: AtomicU64,
     bytes: AtomicU64,
     committing: AtomicBool,
+    /// Everything of the charter's scope is looked at, whatever is asked for of volumes.
+    everything: AtomicBool,
+    volumes: Arc<VolumeCounters>,
 }
 
 impl Runner {
@@ -266,6 +269,8 @@ impl Job<'_> {
         let request: Request = wanted.request(charter).map_err(BackupError::Rule)?;
         let request = Request { run: Some(run_of(&self.about.uid)), ..request };
         let counters = &self.counters;
+        counters.everything.store(request.full, Relaxed);
+        self.runner.metrics.name_claims(volumes.metrics_by_claim);
         counters.committing.store(false, Relaxed);
         let progress = |objects, bytes| {
             counters.objects.store(objects, Relaxed);
@@ -273,7 +278,12 @@ impl Job<'_> {
         };
         let left = until.saturating_duration_since(tokio::time::Instant::now());
         let (ties, spec) = (self.runner.ties.clone(), backup.spec.clone());
-        let volumes = NodeVolumes::new(ties, volumes, spec, &self.about.name, left);
+        let telling = Telling {
+            counters: counters.volumes.clone(),
+            events: self.runner.events.clone(),
+            about: self.about.clone(),
+        };
+        let volumes = NodeVolumes::new(ties, volumes, spec, telling, left);
         let control = Control {
             progress: &progress,
             committing: &|| counters.committing.store(true, Relaxed),
@@ -288,6 +298,7 @@ impl Job<'_> {
     async fn heartbeats(&self) {
         let mut last = Instant::now();
         let mut said_committing = false;
+        let mut read_before = 0;
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
@@ -297,9 +308,11 @@ impl Job<'_> {
             if last.elapsed() < HEARTBEAT && committing == said_committing {
                 continue;
             }
+            let volumes = self.counters.volumes.far(&mut read_before, last.elapsed());
             last = Instant::now();
             let (objects, bytes) = (self.counters.objects.load(Relaxed), self.counters.bytes.load(Relaxed));
-            let write = |old: &BackupStatus| status::alive(old, objects, bytes, committing, self.now());
+            let far = status::Alive { objects, bytes, committing, volumes };
+            let write = |old: &BackupStatus| status::alive(old, &far, self.now());
             match self.writer.once(write).await {
                 Ok(_) => said_committing = committing,
                 Err(WriteStop::Gone) => return self.halt.cancel(),
@@ -351,7 +364,7 @@ impl Job<'_> {
         };
         self.told(&outcome, &ended);
         if let Outcome::Committed(done) = &outcome
-            && let Some(report) = done.report.as_ref().filter(|_| ended.coverage.as_deref() == Some("Full"))
+            && let Some(report) = done.report.as_ref().filter(|_| self.counters.everything.load(Relaxed))
         {
             self.runner.metrics.coverage(report);
         }
@@ -382,6 +395,11 @@ impl Job<'_> {
         let tone = if ended.phase == Phase::Completed { Tone::Normal } else { Tone::Warning };
         let reason = if matches!(outcome, Outcome::Invalid(_)) { "Invalid" } else { word };
         self.tell(tone, reason, &note);
+        if let Outcome::Committed(done) = outcome
+            && let Some(words) = done.report.as_ref().and_then(status::stale)
+        {
+            self.tell(Tone::Warning, "Stale", &words);
+        }
         tracing::info!(backup = %self.about.name, phase = word, note, "a backup ended");
     }
 

@@ -1,9 +1,10 @@
 //! What a Backup's status says at each turn. Pure.
 
 use crate::backup::{Committed, run_of};
+use crate::coverage::STALE;
 use crate::kinds::{BackupStatus, Phase, Progress, Snapshot, set_condition};
-use crate::select::Report;
 use crate::select::report::Missed;
+use crate::select::{Kept, Report};
 use jiff::Timestamp;
 use lifeboat_format::manifest::{Coverage, RunResult};
 
@@ -48,14 +49,42 @@ pub fn begun(old: &BackupStatus, uid: &str, me: &str, now: Timestamp) -> BackupS
     new
 }
 
+/// How far a run is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Alive {
+    pub objects: u64,
+    pub bytes: u64,
+    pub committing: bool,
+    /// None before it is known that there are any.
+    pub volumes: Option<VolumesAlive>,
+}
+
+/// How far its volumes are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct VolumesAlive {
+    pub all: u64,
+    pub done: u64,
+    pub bytes: u64,
+    pub bytes_per_second: u64,
+}
+
 /// A sign of life.
 #[must_use]
-pub fn alive(old: &BackupStatus, objects: u64, bytes: u64, committing: bool, now: Timestamp) -> BackupStatus {
+pub fn alive(old: &BackupStatus, far: &Alive, now: Timestamp) -> BackupStatus {
     let mut new = old.clone();
-    if committing {
+    if far.committing {
         new.phase = Phase::Committing;
     }
-    new.progress = Some(Progress { objects: signed(objects), bytes: signed(bytes), renew_time: Some(now) });
+    let volumes = |pick: fn(&VolumesAlive) -> u64| far.volumes.as_ref().map(|v| signed(pick(v)));
+    new.progress = Some(Progress {
+        objects: signed(far.objects),
+        bytes: signed(far.bytes),
+        volumes: volumes(|v| v.all),
+        volumes_done: volumes(|v| v.done),
+        volume_bytes: volumes(|v| v.bytes),
+        volume_bytes_per_second: volumes(|v| v.bytes_per_second),
+        renew_time: Some(now),
+    });
     new
 }
 
@@ -74,9 +103,13 @@ pub fn waits(old: &BackupStatus, reason: &str, why: &str, now: Timestamp) -> Bac
 pub fn committed(old: &BackupStatus, done: &Committed, left_out: &[String], now: Timestamp) -> BackupStatus {
     let manifest = &done.manifest;
     let counts = &manifest.counts;
-    let (phase, words) = match manifest.result {
-        RunResult::Completed => (Phase::Completed, String::new()),
-        RunResult::PartiallyFailed => {
+    let stale = done.report.as_ref().and_then(stale);
+    let (phase, words) = match (manifest.result, &stale) {
+        (RunResult::Completed, _) => (Phase::Completed, String::new()),
+        (RunResult::PartiallyFailed, Some(stale)) if counts.missed == 0 => {
+            (Phase::PartiallyFailed, stale.clone())
+        }
+        (RunResult::PartiallyFailed, _) => {
             let words = format!("{} missed; all of them: lifeboat report {}", counts.missed, manifest.seq);
             (Phase::PartiallyFailed, words)
         }
@@ -94,7 +127,27 @@ pub fn committed(old: &BackupStatus, done: &Committed, left_out: &[String], now:
     new.excluded_namespaces = left_out.iter().take(LEFT_OUT).map(|n| clip(n, NAME_MAX)).collect();
     new.messages = done.report.as_ref().map(messages).unwrap_or_default();
     finish(&mut new, phase, phase_word(phase), &words, now);
+    if let Some(words) = stale {
+        set_condition(&mut new.conditions, "Stale", true, "KeptTooLong", &words, now);
+    }
     new
+}
+
+/// What is said of volumes that were kept for too long; none if there are none.
+#[must_use]
+pub fn stale(report: &Report) -> Option<String> {
+    let mut overdue: Vec<&Kept> = report.kept.iter().filter(|k| k.overdue).collect();
+    overdue.sort_by_key(|k| k.since);
+    let oldest = overdue.first()?;
+    let words = format!(
+        "nothing has mounted {} for too long, so that their last trees are old: the oldest is {}/{} of {:.0}; mount \
+         them so that they are read, or opt them out",
+        if overdue.len() == 1 { "1 volume".to_owned() } else { format!("{} volumes", overdue.len()) },
+        oldest.namespace,
+        oldest.claim,
+        oldest.since
+    );
+    Some(clip(&words, WORDS_MAX))
 }
 
 /// No snapshot.
@@ -137,14 +190,24 @@ pub fn phase_word(phase: Phase) -> &'static str {
 /// The first missed things, one line each.
 #[must_use]
 pub fn messages(report: &Report) -> Vec<String> {
-    let mut lines: Vec<String> = report.missed.iter().take(MESSAGES).map(message).collect();
-    let more = report.missed_total.saturating_sub(lines.len() as u64);
-    if more > 0 && !lines.is_empty() {
+    let overdue = report.kept.iter().filter(|k| k.overdue);
+    let total = report.missed_total.saturating_add(overdue.clone().count() as u64);
+    let all = report.missed.iter().map(message).chain(overdue.map(kept));
+    let mut lines: Vec<String> = all.take(MESSAGES).collect();
+    if total > lines.len() as u64 && !lines.is_empty() {
         lines.truncate(MESSAGES - 1);
-        let more = report.missed_total.saturating_sub(lines.len() as u64);
+        let more = total.saturating_sub(lines.len() as u64);
         lines.push(format!("and {more} more"));
     }
     lines
+}
+
+fn kept(kept: &Kept) -> String {
+    let words = format!(
+        "Volume {}/{}: {STALE}nothing mounts it, and its last tree was read on {:.0}",
+        kept.namespace, kept.claim, kept.since
+    );
+    clip(&words, MESSAGE_MAX)
 }
 
 fn message(missed: &Missed) -> String {
@@ -218,6 +281,36 @@ mod tests {
         assert_eq!(lines.len(), MESSAGES);
         assert_eq!(lines[19], "and 481 more");
         assert!(lines.iter().map(String::len).sum::<usize>() < 4096);
+    }
+
+    #[test]
+    fn a_volume_that_was_kept_for_too_long_is_said_to_be() {
+        let mut report = Report::new(Timestamp::UNIX_EPOCH);
+        assert_eq!((stale(&report), messages(&report)), (None, Vec::new()));
+        for (claim, day, overdue) in [("a", 3, true), ("b", 1, true), ("c", 0, false)] {
+            let since = Timestamp::from_second(day * 86_400).unwrap();
+            report.keep_volume(Kept {
+                namespace: "shop".to_owned(),
+                claim: claim.to_owned(),
+                since,
+                overdue,
+            });
+        }
+        let words = stale(&report).unwrap();
+        assert!(words.contains("2 volumes") && words.contains("shop/b of 1970-01-02"), "{words}");
+        let lines = messages(&report);
+        assert!(lines.len() == 2 && lines[0].starts_with("Volume shop/a: Stale: "), "{lines:?}");
+    }
+
+    #[test]
+    fn progress_of_volumes_is_told_once_there_are_any() {
+        let (old, now) = (BackupStatus::default(), Timestamp::UNIX_EPOCH);
+        let far = Alive { objects: 5, bytes: 7, ..Alive::default() };
+        assert_eq!(alive(&old, &far, now).progress.unwrap().volumes, None);
+        let volumes = VolumesAlive { all: 3, done: 1, bytes: 9, bytes_per_second: 2 };
+        let told = alive(&old, &Alive { volumes: Some(volumes), ..far }, now).progress.unwrap();
+        assert_eq!((told.volumes, told.volumes_done, told.volume_bytes), (Some(3), Some(1), Some(9)));
+        assert_eq!((told.objects, told.volume_bytes_per_second), (5, Some(2)));
     }
 
     #[test]

@@ -8,8 +8,10 @@ mod hooks;
 mod made;
 pub mod plan;
 mod sweep;
+mod tell;
 
 pub use sweep::{leftovers, tidy};
+pub use tell::{Telling, VolumeCounters};
 
 use crate::backup::Request;
 use crate::backup::volumes::{Choice, ChooseError, Chosen, Claim, Outcome, Task, Volumes};
@@ -66,7 +68,7 @@ pub struct NodeVolumes {
     ties: Ties,
     config: VolumesConfig,
     spec: BackupSpec,
-    backup: String,
+    telling: Telling,
     /// Until when volumes are read.
     until: tokio::time::Instant,
     /// What was chosen last: places and uids.
@@ -84,13 +86,19 @@ struct Found {
 impl NodeVolumes {
     /// `left`: the time that the Backup has left; a part of it is kept for the commit.
     #[must_use]
-    pub fn new(ties: Ties, config: VolumesConfig, spec: BackupSpec, backup: &str, left: Duration) -> Self {
+    pub fn new(
+        ties: Ties,
+        config: VolumesConfig,
+        spec: BackupSpec,
+        telling: Telling,
+        left: Duration,
+    ) -> Self {
         let margin = (left / 10).min(Duration::from_secs(1800));
         Self {
             ties,
             config,
             spec,
-            backup: backup.to_owned(),
+            telling,
             until: tokio::time::Instant::now() + left.saturating_sub(margin),
             chosen: Mutex::default(),
             selection: Mutex::default(),

@@ -199,6 +199,18 @@ pub struct Snapshot {
 pub struct Progress {
     pub objects: i64,
     pub bytes: i64,
+    /// Volumes that are to be read by nodes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volumes: Option<i64>,
+    /// Those of them of which it is known how they ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volumes_done: Option<i64>,
+    /// Bytes of their files that nodes have read, or found unchanged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume_bytes: Option<i64>,
+    /// How fast that grew lately, all nodes together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume_bytes_per_second: Option<i64>,
     /// The last sign of life.
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -259,7 +271,7 @@ pub struct BackupStatus {
     /// The controller that works on it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub holder: Option<String>,
-    /// Completed (True only for a complete snapshot), Finished (True at every end), Progressing, Invalid.
+    /// Completed (True only for a complete snapshot), Finished (True at every end), Progressing, Invalid, Stale.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 }

@@ -192,6 +192,7 @@ pub(super) fn volume_backup() -> Vec<Rule> {
             "not a folder of a node: an absolute path without ..",
         ),
         rule("spec.order", SHA256, digest(), "not a SHA-256: 64 hexadecimal digits"),
+        rule("spec.uploadLog", SHA256, digest(), "not a SHA-256: 64 hexadecimal digits"),
         rule("status.result", SHA256, digest(), "not a SHA-256: 64 hexadecimal digits"),
         rule("status.uploadLog", SHA256, digest(), "not a SHA-256: 64 hexadecimal digits"),
         rule("status.reason", &[("maxLength", 63)], "", ""),

@@ -80,6 +80,9 @@ pub struct VolumeBackupSpec {
     pub order: String,
     /// The key in the Secret lifeboat-work that opens it.
     pub work_key: String,
+    /// What an earlier try of this order sent: the last piece of its log, SHA-256, hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upload_log: Option<String>,
 }
 
 /// How far a volume is.

@@ -99,6 +99,22 @@ pub const EXCLUDED: Described = gauge(
     "Objects that are left out, by the rule that says so: optedOut, namespaceOptedOut, systemNamespace, …",
 );
 
+pub const VOLUMES: Described = gauge(
+    "lifeboat_coverage_volumes",
+    &["state"],
+    "Volumes by what the last full backup made of them: live (read while in use), hooked (read between hooks), kept (nothing mounts it; its last tree is named again), stale (the same, and that tree is too old), missed, excluded",
+);
+pub const OLDEST_VOLUME: Described = gauge(
+    "lifeboat_coverage_oldest_volume_timestamp_seconds",
+    &[],
+    "Unix time at which the oldest was read of the last good trees of all volumes; absent while none is known",
+);
+pub const VOLUME_LAST_GOOD: Described = gauge(
+    "lifeboat_volume_last_good_timestamp_seconds",
+    &["namespace", "claim"],
+    "Unix time at which the last good tree of a claim was read; only with `metrics_by_claim = true`, since it shows names",
+);
+
 pub const NODE_RUNNING: Described =
     gauge("lifeboat_node_volumes_running", &[], "Volumes that this node is reading now");
 pub const NODE_VOLUMES: Described = counter(
@@ -148,6 +164,9 @@ pub const ALL: &[Described] = &[
     NAMESPACES,
     COVERED_OBJECTS,
     EXCLUDED,
+    VOLUMES,
+    OLDEST_VOLUME,
+    VOLUME_LAST_GOOD,
     COVERED_AT,
     LEADER,
     API_REQUESTS,

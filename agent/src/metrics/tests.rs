@@ -36,8 +36,31 @@ fn busy() -> Metrics {
     metrics.unanswered(Verb::Watch);
     let mut report = Report::new(T);
     report.excluded.insert("optedOut".to_owned(), 2);
+    let (namespace, claim) = ("shop".to_owned(), "data".to_owned());
+    report.keep_volume(crate::select::Kept { namespace, claim, since: at(40), overdue: true });
+    metrics.name_claims(true);
     metrics.coverage(&report);
     metrics
+}
+
+#[test]
+fn the_last_good_tree_of_a_missed_volume_stays_and_claims_are_named_only_if_asked() {
+    let metrics = busy();
+    let mut report = Report::new(T);
+    report.miss_volume("shop", "data", "NodeSilent", "no sign of life");
+    metrics.coverage(&report);
+    let text = metrics.render();
+    let series = "lifeboat_volume_last_good_timestamp_seconds{namespace=\"shop\",claim=\"data\"} 40\n";
+    assert!(
+        text.contains(series) && text.contains("lifeboat_coverage_volumes{state=\"missed\"} 1\n"),
+        "{text}"
+    );
+    metrics.name_claims(false);
+    let text = metrics.render();
+    assert!(!text.contains("shop"), "{text}");
+    assert!(text.contains("lifeboat_coverage_oldest_volume_timestamp_seconds 40\n"), "{text}");
+    metrics.coverage(&Report::new(T));
+    assert!(!metrics.render().contains("oldest_volume_timestamp_seconds 4"));
 }
 
 fn samples(text: &str) -> Vec<&str> {

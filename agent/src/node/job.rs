@@ -191,7 +191,9 @@ impl Job {
         // A file system that does not answer stops a thread, and not the daemon.
         let opened = tokio::task::spawn_blocking(move || VolumeSource::live(&roots, &place));
         let source = opened.await.map_err(|_| JobError::Broken)??;
-        let resume = self.volume.status.as_ref().and_then(|s| s.upload_log.as_ref()?.parse().ok());
+        // What this node noted itself is newer than what an earlier try elsewhere left.
+        let noted = self.volume.status.as_ref().and_then(|s| s.upload_log.as_ref());
+        let resume = noted.or(spec.upload_log.as_ref()).and_then(|log| log.parse().ok());
         let stop = std::pin::pin!(halt.wait());
         let root = source.path();
         let task = Work { store, order: &order, key: &self.key, root: &root, resume, clock, progress };

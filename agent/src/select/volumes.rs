@@ -22,6 +22,15 @@ use hooks::SpecHooks;
 use pods::Candidates;
 use std::collections::{BTreeMap, BTreeSet};
 
+const VOLUMES_OFF: &str = "volumesOff";
+const NOT_OPTED_IN: &str = "notOptedIn";
+
+/// Whether a reason is the mode of the backup: nobody said that this volume may be lost, it was only not asked for.
+#[must_use]
+pub fn is_by_mode(reason: &str) -> bool {
+    matches!(reason, VOLUMES_OFF | NOT_OPTED_IN)
+}
+
 /// What is asked for.
 #[derive(Debug, Clone)]
 pub struct Rules<'a> {
@@ -178,7 +187,7 @@ impl Asked<'_> {
                 (Excluded::LabelSelector, "the claim does not have the labels asked for")
             }
             _ if self.rules.mode == VolumesMode::Off => {
-                return Some(Why::new("volumesOff", "volumes are Off"));
+                return Some(Why::new(VOLUMES_OFF, "volumes are Off"));
             }
             _ => return None,
         };
@@ -290,7 +299,7 @@ impl Asked<'_> {
 }
 
 fn not_opted_in() -> Why {
-    Why::new("notOptedIn", format!("no Pod names it in {}", pods::OPT_IN))
+    Why::new(NOT_OPTED_IN, format!("no Pod names it in {}", pods::OPT_IN))
 }
 
 fn no_daemon(nodes: &BTreeSet<&str>, nowhere: bool) -> Why {

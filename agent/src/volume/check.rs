@@ -38,6 +38,10 @@ pub enum Refused {
     Absent(usize),
     #[error("pack {0} of an earlier snapshot may not be used again")]
     NotReusable(Handle),
+    #[error(
+        "the snapshot would name more pack lists than it can; it is merged into fewer, and read again by the next backup"
+    )]
+    ListsFull,
     #[error("its root is in none of its packs")]
     Root,
 }
@@ -128,7 +132,11 @@ fn shape(result: &WorkResult, against: &Against<'_>) -> Result<(), Refused> {
 }
 
 /// The list is in its worker's key when a pack of it repeats that key.
-async fn header(store: &dyn ReadStore, pack: &KnownPack, sealed_run_key: &[u8]) -> Result<(), Refused> {
+pub(crate) async fn header(
+    store: &dyn ReadStore,
+    pack: &KnownPack,
+    sealed_run_key: &[u8],
+) -> Result<(), Refused> {
     let start = match store.get_range(&layout::pack(&pack.sha256), 0, HEADER).await {
         Ok(start) => start,
         Err(e) if e.kind.is_transient() => return Err(e.into()),

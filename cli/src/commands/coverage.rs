@@ -10,9 +10,11 @@ use anyhow::{Context as _, Result};
 use lifeboat_agent::backup::survey;
 use lifeboat_agent::cluster::on_demand::OnDemand;
 use lifeboat_agent::cluster::{Cluster, ClusterError, ConnectOptions};
-use lifeboat_agent::coverage::{self, InSnapshot, Known};
+use lifeboat_agent::coverage::{self, Evidence, InSnapshot, Known, Volume, VolumesNow};
 use lifeboat_agent::kinds::{Backup, BackupSchedule, BackupSpec};
 use lifeboat_agent::select::coverage::Table;
+use lifeboat_agent::select::volumes::{Rules, choose};
+use lifeboat_agent::select::{Report, Selection};
 use lifeboat_common::exit::Exit;
 use lifeboat_common::progress::{Mode, Progress, Unit};
 use std::path::PathBuf;
@@ -22,7 +24,11 @@ use std::sync::Arc;
 ///
 /// Lists the cluster as the next scheduled backup would, and compares it with the Backup objects there;
 /// with --repo and an identity also with what is in the newest full snapshot, and with the charter.
-/// What is named `never` should be in a backup and is in none.
+/// What is named `never` should be in a backup and is in none; `old` is in an old one only.
+///
+/// Volumes: METHOD says how the next backup comes by one (live, kept: nothing mounts it, missed,
+/// excluded), HOW how still it stood when its last good tree was read. Volumes that a schedule does
+/// not ask for (volumes: Off or OptIn) are in no backup: that is a gap, unless a label says so.
 ///
 /// Exit codes: 0 everything is protected, new since the last backup, or left out on purpose;
 /// 3 something is in no backup, or could not be looked at; 1 failed; 2 called wrongly.
@@ -78,8 +84,9 @@ pub(crate) async fn run(args: &CoverageArgs, context: &mut Context<'_>) -> Resul
         true => Some(in_repository(&args.repo, context).await?),
         false => None,
     };
-    let (snapshot, charter) = repository.unzip();
-    let snapshot = snapshot.flatten();
+    let (found, charter) = repository.unzip();
+    let (snapshot, evidence) = found.flatten().unzip();
+    let evidence = evidence.flatten().or_else(|| Evidence::of_backups(&backups));
     let charter = charter.or_else(|| coverage::excluded_lately(&backups));
     if charter.is_none() {
         warnings.push(
@@ -100,7 +107,7 @@ pub(crate) async fn run(args: &CoverageArgs, context: &mut Context<'_>) -> Resul
     let report = survey(&cluster, &selection, &mut table, &count).await;
     progress.finish();
     let report = report?;
-    let assessed = coverage::assess(&Known {
+    let mut assessed = coverage::assess(&Known {
         report: &report,
         table: &table,
         backups: &backups,
@@ -108,6 +115,8 @@ pub(crate) async fn run(args: &CoverageArgs, context: &mut Context<'_>) -> Resul
         charter_excludes: charter.as_deref(),
         snapshot: snapshot.as_ref(),
     });
+    let nodes = lifeboat_agent::controller::volumes::nodes_namespace(&args.agent_namespace);
+    assessed.volumes = volumes(&cluster, &nodes, &selection, &template, evidence.as_ref()).await?;
     let facts = Facts {
         server: cluster.server().to_owned(),
         schedule: schedule.and_then(|s| s.metadata.name.clone()),
@@ -121,6 +130,28 @@ pub(crate) async fn run(args: &CoverageArgs, context: &mut Context<'_>) -> Resul
         show::print(&facts, &assessed, args.kinds, context)?;
     }
     Ok(if assessed.has_gaps() { Exit::Partial } else { Exit::Done })
+}
+
+/// What becomes of every claim by the rules of the template.
+async fn volumes(
+    cluster: &Cluster,
+    nodes: &str,
+    selection: &Selection,
+    template: &BackupSpec,
+    evidence: Option<&Evidence>,
+) -> Result<Vec<Volume>> {
+    let seen = cluster.volumes_now(nodes).await.context("Cannot look at the volumes of this cluster")?;
+    // Folders and rights are set where the agent runs: what they hinder, the newest backup has missed.
+    let host_paths: Vec<String> = seen.volumes.values().filter_map(|v| v.source.folder_around()).collect();
+    let rules = Rules {
+        selection,
+        mode: template.volumes.unwrap_or_default(),
+        hooks: &template.hooks,
+        may_exec: true,
+        host_paths: &host_paths,
+    };
+    let decisions = choose(&rules, &seen);
+    Ok(coverage::volumes(VolumesNow { seen: &seen, decisions: &decisions }, evidence))
 }
 
 /// Schedules and Backups; a cluster without Lifeboat has none.
@@ -152,7 +183,10 @@ fn widest(schedules: &[BackupSchedule]) -> Option<&BackupSchedule> {
 }
 
 /// What the newest full snapshot holds, and what the charter excludes.
-async fn in_repository(args: &RepoArgs, context: &Context<'_>) -> Result<(Option<InSnapshot>, Vec<String>)> {
+async fn in_repository(
+    args: &RepoArgs,
+    context: &Context<'_>,
+) -> Result<(Option<(InSnapshot, Option<Evidence>)>, Vec<String>)> {
     let reading = Reading::open(args, Trust::Required, context).await?;
     let excludes = reading.repository.newest().policy.scope.exclude_namespaces.clone();
     if reading.list.latest().is_err() {
@@ -168,5 +202,8 @@ async fn in_repository(args: &RepoArgs, context: &Context<'_>) -> Result<(Option
         }
         found.kinds.insert(namespace.unwrap_or_default(), kinds.into_iter().collect());
     }
-    Ok((Some(found), excludes))
+    // A report of a form that this version does not know says nothing of volumes.
+    let report = serde_json::from_slice::<Report>(open.report()).ok();
+    let evidence = report.map(|r| Evidence::of_report(&r, found.finished));
+    Ok((Some((found, evidence)), excludes))
 }

@@ -1,6 +1,7 @@
 //! `lifeboat ls`: the folders, objects and files of a snapshot, by the paths that `cat` and `extract` take.
 
 use crate::args::RepoArgs;
+use crate::commands::report::how;
 use crate::context::Context;
 use crate::listing::Listing;
 use crate::paths::{self, SnapshotPath, VolumePath, snapshot_paths};
@@ -9,9 +10,11 @@ use crate::table::{Table, bytes};
 use crate::volumes::{self, Found};
 use anyhow::{Result, bail};
 use futures::StreamExt as _;
+use lifeboat_agent::select::Report;
 use lifeboat_common::exit::Exit;
 use lifeboat_common::reader::{ObjectPath, OpenSnapshot, ReadError, Tree, TreeEntry};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 /// List what is in a snapshot
@@ -33,7 +36,7 @@ pub(crate) struct LsArgs {
     #[arg(value_name = "PATH")]
     paths: Vec<OsString>,
 
-    /// Show sizes; of files also permissions, owners and times
+    /// Show sizes; of files also permissions, owners and times; of volumes how and when they were read
     #[arg(long, short)]
     long: bool,
 
@@ -58,6 +61,47 @@ pub(crate) struct Item {
     /// Objects or files in a folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     entries: Option<u64>,
+    /// Of a volume: how it came into the snapshot.
+    #[serde(flatten)]
+    volume: Option<VolumeItem>,
+}
+
+/// How a volume came into the snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+struct VolumeItem {
+    /// `live`: it was read by this run; `kept`: nothing mounted it, and its last tree is named again.
+    method: &'static str,
+    /// How still it stood: live, hooked or snapshot; not known of one that was kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    consistency: Option<&'static str>,
+    /// When its reading began.
+    read: String,
+}
+
+/// What the run report says of volumes, by their folders.
+#[derive(Debug, Default)]
+struct Told(BTreeMap<String, VolumeItem>);
+
+impl Told {
+    fn of(open: &OpenSnapshot) -> Self {
+        // Without a report that this version knows, volumes are listed all the same.
+        let Ok(report) = serde_json::from_slice::<Report>(open.report()) else { return Self::default() };
+        let folder = |namespace: &str, claim: &str| format!("volumes/{namespace}/{claim}/");
+        let read = report.volumes.iter().map(|v| {
+            let (method, consistency) = ("live", Some(how(v.consistency)));
+            let item = VolumeItem { method, consistency, read: format!("{:.0}", v.read) };
+            (folder(&v.namespace, &v.claim), item)
+        });
+        let kept = report.kept.iter().map(|k| {
+            let item = VolumeItem { method: "kept", consistency: None, read: format!("{:.0}", k.since) };
+            (folder(&k.namespace, &k.claim), item)
+        });
+        Self(read.chain(kept).collect())
+    }
+
+    fn of_folder(&self, path: &str) -> Option<VolumeItem> {
+        self.0.get(path).cloned()
+    }
 }
 
 /// What the arguments name, looked up before anything is printed.
@@ -140,7 +184,11 @@ impl Named {
                 Some(Found::Folder(path)) if recursive => self.whole_volumes(open, &path).await?,
                 Some(Found::Folder(path)) => {
                     let folders = volumes::folders(open, &path);
-                    let item = |(path, entries)| Item { path, size: None, entries: Some(entries) };
+                    let told = path.namespace.is_some().then(|| Told::of(open)).unwrap_or_default();
+                    let item = |(path, entries): (String, u64)| {
+                        let volume = told.of_folder(&path);
+                        Item { path, size: None, entries: Some(entries), volume }
+                    };
                     self.items.extend(folders.into_iter().map(item));
                     return Ok(true);
                 }
@@ -172,7 +220,7 @@ impl Named {
 }
 
 fn top(open: &OpenSnapshot) -> Vec<Item> {
-    let folder = |path: &str| Item { path: path.to_owned(), size: None, entries: None };
+    let folder = |path: &str| Item { path: path.to_owned(), size: None, entries: None, volume: None };
     let volumes = open.volumes().next().is_some();
     let objects = !volumes || open.domains().iter().any(|d| d.has_objects());
     let objects = objects.then(|| folder("objects/"));
@@ -181,7 +229,7 @@ fn top(open: &OpenSnapshot) -> Vec<Item> {
 
 /// What stands directly in a folder.
 async fn level(open: &OpenSnapshot, path: &ObjectPath, failed: &mut u64) -> Vec<Item> {
-    let folder = |path: String| Item { path, size: None, entries: None };
+    let folder = |path: String| Item { path, size: None, entries: None, volume: None };
     let mut items = Vec::new();
     match (&path.namespace, &path.kind_group) {
         (None, _) => {
@@ -189,7 +237,9 @@ async fn level(open: &OpenSnapshot, path: &ObjectPath, failed: &mut u64) -> Vec<
                 let path = format!("{}/", domain.folder());
                 match items.iter_mut().find(|i: &&mut Item| i.path == path) {
                     Some(known) => known.entries = known.entries.map(|n| n + domain.entries),
-                    None => items.push(Item { path, size: None, entries: Some(domain.entries) }),
+                    None => {
+                        items.push(Item { path, size: None, entries: Some(domain.entries), volume: None })
+                    }
                 }
             }
         }
@@ -211,7 +261,9 @@ pub(crate) async fn below(open: &OpenSnapshot, path: &ObjectPath, failed: &mut u
     let mut names = open.names(path);
     while let Some(next) = names.next().await {
         match next {
-            Ok(listed) => items.push(Item { path: listed.name.path(), size: listed.size, entries: None }),
+            Ok(listed) => {
+                items.push(Item { path: listed.name.path(), size: listed.size, entries: None, volume: None })
+            }
             Err(e) => {
                 *failed += 1;
                 tracing::error!("{e}");
@@ -230,6 +282,18 @@ impl Item {
 fn table(items: &[Item]) -> String {
     if items.is_empty() {
         return String::new();
+    }
+    if items.iter().any(|i| i.volume.is_some()) {
+        let mut table = Table::new(&["ENTRIES", "METHOD", "HOW", "READ", "PATH"], &[0]);
+        for item in items {
+            let entries = item.entries.map_or_else(String::new, |n| n.to_string());
+            let (method, how, read) = item
+                .volume
+                .as_ref()
+                .map_or(("", "", ""), |v| (v.method, v.consistency.unwrap_or_default(), &v.read));
+            table.row([&entries, method, how, read, &item.path].map(str::to_owned));
+        }
+        return table.render();
     }
     let mut table = Table::new(&["SIZE", "ENTRIES", "PATH"], &[0, 1]);
     for item in items {

@@ -3,9 +3,9 @@
 use crate::args::RepoArgs;
 use crate::context::Context;
 use crate::reading::{Reading, Trust};
-use crate::table::{Table, printable};
+use crate::table::{Table, bytes, printable};
 use anyhow::{Context as _, Result};
-use lifeboat_agent::select::Report;
+use lifeboat_agent::select::{Consistency, Report};
 use lifeboat_common::exit::Exit;
 use lifeboat_common::reader::OpenSnapshot;
 use serde_json::value::RawValue;
@@ -77,8 +77,49 @@ fn print(open: &OpenSnapshot, report: &Report, context: &mut Context<'_>) -> Res
     for (kind, rule) in &report.unlisted {
         context.line(format!("{} not read: {}", printable(kind), printable(rule)))?;
     }
+    volumes(report, context)?;
     shown(report.missed.iter().map(missed), report.missed_total, context)?;
     shown(report.warnings.iter().map(|w| format!("Warning: {w}")), report.warnings.len() as u64, context)
+}
+
+fn volumes(report: &Report, context: &mut Context<'_>) -> Result<()> {
+    let total = report.volumes.len() + report.kept.len();
+    if total == 0 {
+        return Ok(());
+    }
+    context.line("")?;
+    let mut table = Table::new(&["VOLUME", "METHOD", "HOW", "READ", "FILES", "SIZE", "ADDED"], &[4, 5, 6]);
+    for v in report.volumes.iter().take(SHOWN) {
+        table.row([
+            printable(&format!("{}/{}", v.namespace, v.claim)),
+            "live".to_owned(),
+            how(v.consistency).to_owned(),
+            format!("{:.0}", v.read),
+            v.files.to_string(),
+            bytes(v.bytes),
+            bytes(v.stored_bytes),
+        ]);
+    }
+    for k in report.kept.iter().take(SHOWN) {
+        let name = printable(&format!("{}/{}", k.namespace, k.claim));
+        let how = if k.overdue { "too old" } else { "" };
+        table.row([name, "kept".to_owned(), how.to_owned(), format!("{:.0}", k.since)]);
+    }
+    write!(context.out, "{}", table.render())?;
+    let more = report.volumes.len().saturating_sub(SHOWN) + report.kept.len().saturating_sub(SHOWN);
+    if more > 0 {
+        context.line(format!("… and {more} more volumes (--json names them)"))?;
+    }
+    Ok(())
+}
+
+/// How still a volume stood while it was read.
+pub(crate) fn how(consistency: Consistency) -> &'static str {
+    match consistency {
+        Consistency::Live => "live",
+        Consistency::Hooked => "hooked",
+        Consistency::Snapshot => "snapshot",
+    }
 }
 
 fn missed(m: &lifeboat_agent::select::report::Missed) -> String {

@@ -3,8 +3,10 @@
 use super::lists::Lists;
 use super::{Commit, Covered};
 use crate::backup::head::ChainView;
+use crate::backup::resume::is_fresh;
 use jiff::Timestamp;
 use lifeboat_format::id::{ChunkId, Handle, ScopeAlias, Sha256};
+use lifeboat_format::limits;
 use lifeboat_format::manifest::{Bitmap, Carry, PackSet};
 use lifeboat_format::pack::Reference;
 use lifeboat_format::send_log::{KnownChunk, KnownPack};
@@ -44,6 +46,12 @@ impl Commit<'_> {
         if self.is_checkpoint() {
             self.keep_own(view, lists, &mut carried);
         }
+        let fresh = |p: &&KnownPack| is_fresh(p.noted, view.newest_modified);
+        for p in lists.unfinished.iter().filter(fresh) {
+            carried.entry((p.list, self.manifest.finished)).or_default().insert(p.index as usize);
+        }
+        let room = limits::MANIFEST_LISTS_MAX.saturating_sub(self.pack_sets(lists).len());
+        let carried = with_most(carried, room);
         carried.into_iter().map(|((list, since), bitmap)| Carry { list, bitmap, since }).collect()
     }
 
@@ -105,7 +113,8 @@ impl Commit<'_> {
         let named = |p: &&KnownPack| {
             by_list.get(&p.list).is_some_and(|maps| maps.iter().any(|b| b.contains(p.index as usize)))
         };
-        self.memory.packs.values().filter(named).map(|p| (p.handle, *p)).collect()
+        let all = self.memory.packs.values().chain(&lists.unfinished);
+        all.filter(named).map(|p| (p.handle, *p)).collect()
     }
 
     /// Of what the run covers, only what it needs: the rest is dead, and the rules of reuse must see that it is.
@@ -124,6 +133,17 @@ impl Commit<'_> {
     }
 }
 
+/// The entries with most packs, if not all can be named: what is not carried is stored anew, should it be needed again.
+fn with_most(carried: Carried, room: usize) -> Carried {
+    if carried.len() <= room {
+        return carried;
+    }
+    tracing::warn!(entries = carried.len(), room, "not all that could be used again can be named");
+    let mut all: Vec<_> = carried.into_iter().collect();
+    all.sort_by_key(|(_, bitmap)| std::cmp::Reverse(bitmap.iter().count()));
+    all.into_iter().take(room).collect()
+}
+
 /// When the newest manifest that needs the pack was finished; of what was only kept, when it was last needed.
 fn last_named(view: &ChainView, pack: &KnownPack, otherwise: Timestamp) -> Timestamp {
     let index = pack.index as usize;
@@ -137,4 +157,24 @@ fn last_named(view: &ChainView, pack: &KnownPack, otherwise: Timestamp) -> Times
         }
     }
     otherwise
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_carried_beyond_the_bound_goes_smallest_first() {
+        let carried: Carried = (1..=6u8)
+            .map(|n| {
+                let mut bitmap = Bitmap::new(8);
+                (0..usize::from(n)).for_each(|i| bitmap.insert(i));
+                ((Sha256([n; 32]), Timestamp::UNIX_EPOCH), bitmap)
+            })
+            .collect();
+        let left: Vec<u8> = with_most(carried.clone(), 2).keys().map(|(list, _)| list.0[0]).collect();
+        assert_eq!(left, [5, 6]);
+        assert_eq!(with_most(carried.clone(), 6), carried);
+        assert!(with_most(carried, 0).is_empty());
+    }
 }

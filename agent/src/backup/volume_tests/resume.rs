@@ -43,19 +43,48 @@ async fn a_worker_that_died_is_gone_on_from_by_the_next_run() {
 }
 
 #[tokio::test]
-async fn what_a_dead_worker_sent_is_fresh_for_a_day_only() {
+async fn a_volume_that_takes_days_is_read_over_several_runs() {
+    let site = Site::new(&["a/data", "b/other"]).await;
+    large(&site);
+    site.set("a/data", Choice::Read, Worker::Dies(3));
+    let first = site.run().await.unwrap();
+    assert_eq!(first.manifest.result, RunResult::PartiallyFailed);
+    assert!(!first.manifest.carry.is_empty(), "what was sent is named");
+    // More than a day later, and again: the snapshots in between name what was sent.
+    site.world.later(25 * 3600);
+    site.set("a/data", Choice::Read, Worker::Fails);
+    site.run().await.unwrap();
+    site.world.later(25 * 3600);
+    site.set("a/data", Choice::Read, Worker::Dies(5));
+    site.run().await.unwrap();
+    site.world.later(25 * 3600);
+    site.set("a/data", Choice::Read, Worker::Reads);
+    let sent = site.world.bytes("packs/");
+    assert!(sent < 63 << 20, "nothing was sent twice: {sent}");
+    let done = site.run().await.unwrap();
+    assert_eq!(done.manifest.result, RunResult::Completed, "{:?}", done.report);
+    assert!(done.sent_bytes < 40 << 20, "{}", done.sent_bytes);
+    assert_eq!(site.world.snapshots().await.last().unwrap(), &there(&site, &["a/data", "b/other"]));
+    site.world.later(DAY);
+    assert!(site.run().await.unwrap().sent_bytes < 100_000);
+}
+
+#[tokio::test]
+async fn what_a_dead_worker_sent_is_kept_for_two_weeks() {
     let site = Site::new(&["a/data"]).await;
     large(&site);
     site.set("a/data", Choice::Read, Worker::Dies(3));
     site.run().await.unwrap();
-    // Another run commits more than a day after the packs were noted: they may be gone (rule 3).
-    site.world.later(25 * 3600);
     site.set("a/data", Choice::Read, Worker::Fails);
-    site.run().await.unwrap();
+    // The last three snapshots before it no longer name it.
+    for _ in 0..7 {
+        site.world.later(4 * DAY);
+        site.run().await.unwrap();
+    }
     site.set("a/data", Choice::Read, Worker::Reads);
     let done = site.run().await.unwrap();
     assert!(done.sent_bytes > 60 << 20, "sealed anew: {}", done.sent_bytes);
-    assert_eq!(site.world.snapshots().await[2], there(&site, &["a/data"]));
+    assert_eq!(site.world.snapshots().await.last().unwrap(), &there(&site, &["a/data"]));
 }
 
 #[tokio::test]

@@ -49,6 +49,7 @@ pub(super) struct Local {
     memory: lifeboat_common::store::MemoryStore,
     pub(super) claims: Mutex<BTreeMap<Claim, (String, Choice, Worker)>>,
     pub(super) broken: Mutex<bool>,
+    pub(super) lists_max: Mutex<usize>,
     /// Results of runs that have not committed, as VolumeBackups keep them.
     pub(super) finished: Mutex<HashMap<(RunId, Claim), Outcome>>,
     pub(super) reads: Mutex<usize>,
@@ -149,6 +150,10 @@ impl Volumes for Local {
         })
     }
 
+    fn lists_max(&self) -> usize {
+        *self.lists_max.lock().unwrap()
+    }
+
     fn committed<'a>(&'a self, run: RunId) -> BoxFuture<'a, ()> {
         self.finished.lock().unwrap().retain(|(r, _), _| *r != run);
         Box::pin(async {})
@@ -175,6 +180,7 @@ impl Site {
             memory: world.memory.clone(),
             claims: Mutex::default(),
             broken: Mutex::default(),
+            lists_max: Mutex::new(lifeboat_format::limits::MANIFEST_LISTS_MAX),
             finished: Mutex::default(),
             reads: Mutex::default(),
         };

@@ -52,6 +52,7 @@ pub(crate) async fn objects_run(world: &World, objects: u32) -> u64 {
         listed: Vec::new(),
         kept: Default::default(),
         covered: Covered::Objects(Default::default()),
+        unfinished: Vec::new(),
         remains: Remains::Run {
             objects: Some(packer.needed().map(|(id, r)| (*id, *r)).collect()),
             volumes: Vec::new(),

@@ -3,7 +3,7 @@
 
 use super::act::{self, Begin, Told};
 use super::adopt::{self, Asked};
-use super::plan::{Action, Adopted, End, Limits, Plan, TurnId};
+use super::plan::{Action, Adopted, End, Limits, NotBegun, Plan, TurnId};
 use super::{NodeVolumes, made, sweep};
 use crate::backup::volumes::{Consistency, Outcome, Task};
 use crate::cluster::own::OwnEvent;
@@ -52,6 +52,7 @@ pub(super) async fn read(
         deadline: volumes.until.saturating_duration_since(now),
         pause: PAUSE,
     };
+    volumes.telling.counters.begin(tasks.len());
     let asked: Vec<Asked> = tasks.iter().map(|t| asked(volumes, t)).collect();
     let drive = Drive {
         volumes,
@@ -197,6 +198,9 @@ impl Drive<'_> {
                 v.metadata.labels.as_ref().and_then(|l| l.get(RUN_LABEL)).is_some_and(|r| *r == run)
             };
             let all = self.objects.all().values().filter(ours);
+            let bytes = all.clone().filter_map(|v| v.status.as_ref()?.bytes);
+            let bytes = bytes.filter_map(|b| u64::try_from(b).ok()).fold(0, u64::saturating_add);
+            self.volumes.telling.counters.read(bytes);
             let seen = all.map(|v| (made::name(v).to_owned(), made::seen(v))).collect();
             self.plan.seen(now, &seen);
         }
@@ -232,7 +236,7 @@ impl Drive<'_> {
             let place = asked.places.iter().find(|p| p.pod_uid == place.pod_uid).unwrap_or(&place);
             let name = self.plan.name(at);
             let new = made::New {
-                backup: &self.volumes.backup,
+                backup: self.volumes.telling.backup(),
                 run: self.run,
                 claim: &asked.claim,
                 uid: &asked.uid,
@@ -240,6 +244,7 @@ impl Drive<'_> {
                 order: task.order,
                 name: name.clone(),
                 number: self.plan.number(at),
+                upload_log: self.plan.upload_log(at),
                 frozen_at,
             };
             let mut object = new.object();
@@ -262,7 +267,17 @@ impl Drive<'_> {
         let same = |v: &&VolumeBackup| v.spec.pod_uid == turn.place.pod_uid;
         let objects = self.objects.all().values().filter(same).cloned().collect();
         let pod = (namespace, turn.place.pod.clone());
+        if turn.is_read_on() {
+            self.volumes.telling.thaws_early(&pod.0, &pod.1);
+        }
         self.under_way.push(act::thaw(self.volumes.ties.clone(), id, pod, hooks, objects).boxed());
+    }
+
+    /// Namespace and name of a turn's Pod, if it has hooks.
+    fn hooked_pod(&self, id: TurnId) -> Option<(String, String)> {
+        let turn = self.plan.turn(id).filter(|t| t.is_hooked())?;
+        let namespace = turn.members.first().map(|at| self.asked[*at].claim.namespace.clone())?;
+        Some((namespace, turn.place.pod.clone()))
     }
 
     fn remove(&mut self, name: String) {
@@ -288,10 +303,24 @@ impl Drive<'_> {
         let now = self.zero.elapsed();
         match told {
             Told::Begun { id, made, done } => {
+                if let Some((namespace, pod)) = self.hooked_pod(id) {
+                    let failed = match &done {
+                        Err(NotBegun { why: Some(why), froze: true }) => Some(why.message.as_str()),
+                        _ => None,
+                    };
+                    if done.is_ok() || failed.is_some() {
+                        self.volumes.telling.froze(&namespace, &pod, failed);
+                    }
+                }
                 made.into_iter().for_each(|object| self.objects.put(object));
                 self.plan.begun(now, id, done);
             }
-            Told::Thawed { id, ran } => self.plan.thawed(id, ran),
+            Told::Thawed { id, ran } => {
+                if let Some((namespace, pod)) = self.hooked_pod(id) {
+                    self.volumes.telling.thawed(&namespace, &pod, ran);
+                }
+                self.plan.thawed(id, ran);
+            }
             Told::Looked { volumes, found } => {
                 for at in volumes {
                     let places = match &found {
@@ -327,6 +356,7 @@ impl Drive<'_> {
     }
 
     fn tell(&mut self, at: usize, end: End) {
+        self.volumes.telling.counters.ended();
         let claim = self.tasks[at].claim.clone();
         let outcome = match end {
             End::Read { name, result, hooked } => match (result.parse::<Sha256>(), self.keys.get(&name)) {

@@ -20,6 +20,8 @@ pub(super) struct New<'a> {
     pub(super) order: Sha256,
     pub(super) name: String,
     pub(super) number: u32,
+    /// Where an earlier try was.
+    pub(super) upload_log: Option<&'a str>,
     /// When it is frozen first.
     pub(super) frozen_at: Option<Timestamp>,
 }
@@ -56,6 +58,7 @@ impl New<'_> {
                 host_path,
                 order: self.order.to_hex(),
                 work_key: self.name.clone(),
+                upload_log: self.upload_log.filter(|log| log.parse::<Sha256>().is_ok()).map(str::to_owned),
             },
         );
         let mut labels = std::collections::BTreeMap::from([(RUN_LABEL.to_owned(), self.run.to_hex())]);

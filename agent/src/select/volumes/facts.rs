@@ -32,6 +32,8 @@ pub struct Claim {
     pub deleting: bool,
     /// Made for one Pod, and deleted with it.
     pub pod_owned: bool,
+    /// When the claim was made, as the API server writes times.
+    pub created: String,
     /// What the API server gave is no claim.
     pub unreadable: bool,
 }
@@ -106,6 +108,7 @@ impl Claim {
             block: body.spec.volume_mode.as_deref() == Some("Block"),
             deleting: meta.deleted.is_some(),
             pod_owned: meta.controller().is_some_and(|owner| owner.kind == "Pod"),
+            created: meta.created.clone().unwrap_or_default(),
             unreadable,
         }
     }

@@ -59,6 +59,14 @@ impl Source {
         Self::Unknown(other.map(|(key, _)| key.clone()).unwrap_or_default())
     }
 
+    /// The folder that a node's hostPath volume is in.
+    #[must_use]
+    pub fn folder_around(&self) -> Option<String> {
+        let Self::HostPath(path) = self else { return None };
+        let (folder, _) = path.trim_end_matches('/').rsplit_once('/')?;
+        Some(folder.to_owned())
+    }
+
     /// Whether a node may read it.
     ///
     /// # Errors

@@ -27,6 +27,7 @@ fn claim() -> impl Strategy<Value = Claim> {
             block: block && odd == 0,
             deleting: odd == 1,
             pod_owned: odd == 2,
+            created: String::new(),
             unreadable: odd == 3,
         },
     )

@@ -1,10 +1,11 @@
 //! Coverage as a table for people and as JSON. Knows no cluster and no repository.
 
 use super::Facts;
+use crate::commands::report::how;
 use crate::context::Context;
 use crate::table::{Table, printable};
 use anyhow::Result;
-use lifeboat_agent::coverage::{Coverage, Namespace, State};
+use lifeboat_agent::coverage::{Coverage, Method, Namespace, State, Volume};
 use serde_json::{Value, json};
 
 /// Objects with labels of their own, and gaps, that are shown one by one.
@@ -19,6 +20,7 @@ pub(super) fn document(facts: &Facts, coverage: &Coverage) -> Value {
         "charterKnown": facts.charter_known,
         "gaps": coverage.has_gaps(),
         "namespaces": coverage.namespaces,
+        "volumes": coverage.volumes,
         "optedOut": coverage.opted_out,
         "unread": coverage.unread,
         "missed": coverage.missed,
@@ -56,6 +58,7 @@ pub(super) fn print(
         }
     }
     write!(context.out, "{}", table.render())?;
+    volumes(&coverage.volumes, context)?;
     rest(coverage, kinds, context)
 }
 
@@ -82,6 +85,39 @@ fn rest(coverage: &Coverage, kinds: bool, context: &mut Context<'_>) -> Result<(
         context.line(format!("… and {} more objects, not counted by namespace and kind", coverage.beyond))?;
     }
     Ok(())
+}
+
+/// Claims, but for those of namespaces that are left out whole.
+fn volumes(all: &[Volume], context: &mut Context<'_>) -> Result<()> {
+    let (hidden, shown): (Vec<_>, Vec<_>) = all.iter().partition(|v| v.state == State::Excluded && v.around);
+    if !shown.is_empty() {
+        let mut table = Table::new(&["VOLUME", "STATE", "METHOD", "HOW", "LAST GOOD", "WHY"], &[]);
+        for volume in shown {
+            let last = volume.last.map_or_else(|| "–".to_owned(), |t| format!("{t:.0}"));
+            table.row([
+                format!("{}/{}", volume.namespace, volume.claim),
+                word(volume.state).to_owned(),
+                method(volume.method).to_owned(),
+                volume.consistency.map_or("–", how).to_owned(),
+                last,
+                printable(&volume.why),
+            ]);
+        }
+        write!(context.out, "\n{}", table.render())?;
+    }
+    if !hidden.is_empty() {
+        context.line(format!("… and {} volumes in namespaces that are left out", hidden.len()))?;
+    }
+    Ok(())
+}
+
+fn method(method: Method) -> &'static str {
+    match method {
+        Method::Live => "live",
+        Method::Kept => "kept",
+        Method::Missed => "missed",
+        Method::Excluded => "excluded",
+    }
 }
 
 fn some(lines: &[String], context: &mut Context<'_>) -> Result<()> {
@@ -116,6 +152,7 @@ fn word(state: State) -> &'static str {
         State::Protected => "protected",
         State::New => "new",
         State::Never => "never",
+        State::Old => "old",
         State::Excluded => "excluded",
         State::Derived => "derived",
     }

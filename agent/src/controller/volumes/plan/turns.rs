@@ -40,6 +40,12 @@ impl Turn {
         self.place.hooks.is_some()
     }
 
+    /// Whether some of it is still being read.
+    #[must_use]
+    pub fn is_read_on(&self) -> bool {
+        !self.open.is_empty()
+    }
+
     /// Whether its Pod stood still up to now.
     pub(super) fn is_still(&self) -> bool {
         matches!(self.freeze, Freeze::Frozen(_))
