@@ -23,9 +23,12 @@ use crate::tree::restore::Report;
 use std::time::Duration;
 
 /// How often each side says that it is there.
-const ALIVE: Duration = Duration::from_secs(10);
-/// The other side is taken for gone after so long without a word.
+const ALIVE: Duration = Duration::from_secs(5);
+/// The worker takes the command for gone after so long without a word.
 const SILENCE: Duration = Duration::from_secs(90);
+/// The command takes a worker for gone after so long. Shorter, because another worker goes on where one was: where a
+/// process is killed with its standard input full, a node may keep its streams open though nobody is there any more.
+const QUIET: Duration = Duration::from_secs(30);
 
 /// Whether a volume that was filled so has all of its content.
 #[must_use]

@@ -130,7 +130,10 @@ async fn run(cluster: &Cluster, target: Target<'_>, command: &[String]) -> Ran {
 }
 
 fn not_run(error: &kube::Error, namespace: &str) -> Ran {
-    let why = request::chain(error);
+    let why = match error {
+        kube::Error::Api(status) if !status.message.is_empty() => clean(&status.message, MAX_MESSAGE),
+        _ => request::chain(error),
+    };
     let code = match error {
         kube::Error::Api(status) => status.code,
         kube::Error::UpgradeConnection(kube::client::UpgradeConnectionError::ProtocolSwitch(code)) => {
@@ -142,7 +145,7 @@ fn not_run(error: &kube::Error, namespace: &str) -> Ran {
         404 => Ran::Gone(why),
         400 => Ran::Badly(why),
         403 => Ran::Forbidden(format!(
-            "{why}; allow it (lifeboat install --hooks {namespace}), or take the hooks away"
+            "commands may not be run there; allow it (lifeboat install --hooks {namespace}), or take the hooks away: {why}"
         )),
         _ => Ran::Unknown(why),
     }

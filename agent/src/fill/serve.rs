@@ -4,7 +4,7 @@
 use super::frame::{FrameError, read_frame, write_frame};
 use super::grant::{Grant, GrantError};
 use super::message::{FromWorker, PART_MAX, READS_MAX, ToWorker, VERSION, Why, decode, encode};
-use super::{ALIVE, SILENCE};
+use super::{ALIVE, QUIET};
 use crate::cluster::text::clean;
 use crate::tree::restore::Report;
 use lifeboat_common::store::{SharedRead, StoreError, StoreErrorKind};
@@ -83,7 +83,7 @@ where
     let mut reads = JoinSet::new();
     loop {
         while reads.try_join_next().is_some() {}
-        match next(&mut input, SILENCE).await? {
+        match next(&mut input, QUIET).await? {
             FromWorker::Progress { bytes } => (serving.progress)(bytes),
             FromWorker::Done { report } => {
                 return serde_json::from_slice(&report)

@@ -83,6 +83,11 @@ impl Snapshot {
         self.world.lifeboat(&words.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
+    /// What one that was left running has said.
+    pub(crate) fn said(&self) -> String {
+        std::fs::read_to_string(self.world.folder().join("lifeboat.log")).unwrap()
+    }
+
     /// The same, left running.
     pub(crate) fn start(&self, node: &Node, more: &[&str]) -> std::process::Child {
         let words = self.words(node, more);

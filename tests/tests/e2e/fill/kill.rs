@@ -86,6 +86,7 @@ fn workers_that_are_killed_are_replaced() {
     }
     assert!(killed > 0, "no worker was there to be killed");
     println!("{killed} workers killed, {:.1} s", since.elapsed().as_secs_f32());
+    println!("{}", snapshot.said());
     assert!(child.wait().unwrap().success());
     is_whole(&node, &provisioner);
     nothing_is_left(&node, "Delete");

@@ -87,8 +87,9 @@ fn hooks_that_hang_and_fail(site: &Site) {
 /// Whoever dies while a Pod is frozen: it is thawed, and the Backup is good.
 fn killed_between_freeze_and_thaw(site: &Site) {
     let path = writer(site, "apps", "slow", &freezing("6"));
-    random_files(&path, 40, 8 << 20);
     for victim in ["controller", "node"] {
+        // So much that is new takes some seconds to read.
+        random_files(&path, 40, 8 << 20);
         let name = format!("killed-{victim}");
         begin(site, &name, &["apps"]);
         let until = |what: &str, so: &dyn Fn() -> bool| {

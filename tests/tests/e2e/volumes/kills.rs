@@ -108,5 +108,6 @@ fn restored(site: &Site, provisioner: &Provisioner, still: &Path, random: &mut r
     let marked =
         site.node.kubectl(&["get", "persistentvolumes", "-o=name", "-l=lifeboat.dev/restore"]).unwrap();
     assert_eq!(marked, "");
-    format!("{workers}xfill {commands}xcommand")
+    let slow = if since.elapsed() > Duration::from_secs(60) { said.as_str() } else { "" };
+    format!("{workers}xfill {commands}xcommand {slow}")
 }

@@ -60,7 +60,7 @@ fn a_shop_with_a_database_comes_back_from_the_vault_as_it_was() {
     let claims = node.kubectl(&["-n", SHOP, "get", "pvc", "-o=name"]).unwrap();
     assert!(!claims.contains("private"), "{claims}");
     nobody_saw_less(&node, &copies);
-    every_row_is_there(&node);
+    println!("{} rows", every_row_is_there(&node));
     nothing_is_left(&node, "Delete");
 }
 
@@ -202,7 +202,7 @@ fn nobody_saw_less(node: &Node, copies: &[PathBuf]) {
 }
 
 /// The database starts with exactly the rows that the hook counted, and goes on from there.
-fn every_row_is_there(node: &Node) {
+fn every_row_is_there(node: &Node) -> usize {
     let redis = |line: &str| {
         let words = ["-n", SHOP, "exec", "deployment/redis", "-c", "redis", "--", "sh", "-c", line];
         node.kubectl(&words).unwrap()
@@ -215,5 +215,5 @@ fn every_row_is_there(node: &Node) {
     assert!(logs().lines().any(|l| l == format!("began with {counted}")), "{counted}: {}", logs());
     let rows = redis(&format!("redis-cli LRANGE rows 0 {}", counted - 1));
     assert!(rows.lines().enumerate().all(|(at, row)| row == (at + 1).to_string()), "every row, in order");
-    println!("{counted} rows");
+    counted
 }
