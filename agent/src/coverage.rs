@@ -3,7 +3,7 @@
 
 mod volumes;
 
-use crate::kinds::{Backup, BackupSpec, TemplateScope};
+use crate::kinds::{Backup, BackupSpec, TemplateScope, VolumesMode};
 use crate::select::coverage::{Cell, Table};
 use crate::select::report::{Missed, OptedOut};
 use crate::select::rules::SYSTEM_NAMESPACES;
@@ -179,7 +179,8 @@ fn is_wide(backup: &Backup) -> bool {
         schedule_name: None,
         ..backup.spec.clone()
     };
-    status.coverage.as_deref() == Some("Full") || asked == BackupSpec::default()
+    let by_mode = matches!(backup.spec.volumes, Some(VolumesMode::Off | VolumesMode::OptIn));
+    status.coverage.as_deref() == Some("Full") || (by_mode && asked == BackupSpec::default())
 }
 
 /// The beginning of the newest full backup, by the Backups and the snapshot.

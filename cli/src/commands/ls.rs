@@ -184,7 +184,7 @@ impl Named {
                 Some(Found::Folder(path)) if recursive => self.whole_volumes(open, &path).await?,
                 Some(Found::Folder(path)) => {
                     let folders = volumes::folders(open, &path);
-                    let told = path.namespace.is_some().then(|| Told::of(open)).unwrap_or_default();
+                    let told = if path.namespace.is_some() { Told::of(open) } else { Told::default() };
                     let item = |(path, entries): (String, u64)| {
                         let volume = told.of_folder(&path);
                         Item { path, size: None, entries: Some(entries), volume }

@@ -40,5 +40,4 @@ mod tree_live;
 mod tree_random;
 mod tree_reuse;
 mod volumes;
-mod volumes_work;
 mod world;
