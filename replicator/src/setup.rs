@@ -86,6 +86,7 @@ fn check_sizes(config: &ReplicatorConfig) -> Result<(), String> {
         let name = name.to_owned();
         move |why: String| format!("{name}: {why}")
     };
+    crate::notify::check(&config.notify)?;
     if let Some(min_free) = &config.min_free {
         min_free.parse::<MinFree>().map_err(named("min_free"))?;
     }

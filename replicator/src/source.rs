@@ -113,7 +113,7 @@ async fn has_charter(store: &dyn ReadStore) -> Result<bool, StoreError> {
 }
 
 /// `path`, or the systemd credential of its name where there is no such file.
-fn credential(path: &Path) -> PathBuf {
+pub(crate) fn credential(path: &Path) -> PathBuf {
     let folder = std::env::var_os("CREDENTIALS_DIRECTORY");
     let found = folder.and_then(|folder| Some(Path::new(&folder).join(path.file_name()?)));
     match found {

@@ -3,5 +3,7 @@
 pub(crate) mod alarm;
 pub(crate) mod audit;
 pub(crate) mod heal;
+pub(crate) mod http;
+pub(crate) mod notify;
 pub(crate) mod retain;
 pub(crate) mod scrub;
