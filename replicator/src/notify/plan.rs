@@ -189,6 +189,7 @@ mod tests {
         for _ in 0..100 {
             told.failed(at(100));
         }
+        assert_eq!(look(&mut told, &[line("c")], 500), None);
         assert_eq!(look(&mut told, &[line("c")], 100 + 899), None);
         assert_eq!(look(&mut told, &[line("c")], 100 + 900), Some((1, 0, 2)), "never longer than that");
     }

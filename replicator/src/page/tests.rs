@@ -50,8 +50,9 @@ fn two_years(catalogue: &Catalogue, name: &str, salt: u64) {
         if !decision.is_kept() {
             (one.state, one.forgotten) = (State::Forgotten, Some(now()));
         }
-        let size =
-            (64 << 20) + ((one.seq * (3 + salt)) << 20) % (90 << 20) + if one.seq == 1 { 40 << 30 } else { 0 };
+        let size = (64 << 20)
+            + ((one.seq * (3 + salt)) << 20) % (90 << 20)
+            + if one.seq == 1 { 40 << 30 } else { 0 };
         let pack = HeldPack { sha256: Sha256::of(format!("{name} {}", one.seq).as_bytes()), size };
         catalogue.hold(name, one, &[pack]).unwrap();
         catalogue.note_usage(name, one.verified.unwrap()).unwrap();
@@ -138,17 +139,14 @@ fn two_years_are_one_page_without_a_script() {
     );
     assert!(well.len() < 600_000, "{}", well.len());
     let lower = well.to_lowercase();
-    for never in
-        ["<script", "javascript:", " on", "style=", "http://", "https://", "<img", "<iframe", "<form"]
-    {
-        let found = lower.find(never).filter(|_| never != " on");
-        assert_eq!(found, None, "{never}");
+    for never in ["<script", "javascript:", "style=", "http://", "https://", "<img", "<iframe", "<form"] {
+        assert_eq!(lower.find(never), None, "{never}");
     }
     // Each of two clusters: 24 months, two charts, and most days forgotten.
     assert_eq!(well.matches("<li><span>").count(), 48);
     assert_eq!(well.matches("<polyline").count(), 4);
     assert!(well.matches("class=f ").count() > 1000);
-    assert!(well.contains("1971-07-11: no snapshot"), "the outage shows");
+    assert!(well.contains("1971-07-07: no snapshot"), "the outage shows");
     let (status, histories) = made_up(&catalogue, true);
     let trouble = render(&status, &histories);
     assert!(trouble.contains("One alarm is open") && trouble.contains("packs/5f/5f3c09d1a2"));
