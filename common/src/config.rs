@@ -1,12 +1,18 @@
 //! Configuration files: `repository.toml`, `agent.toml`, `replicator.toml`. Unknown keys are refused, file names in
 //! them are relative to the file. Owns their shape; opens nothing that they name.
 
+mod monitoring;
+
 use crate::store::{S3Options, StoreUrl};
 use lifeboat_format::crypto::sign::VerifyKey;
 use lifeboat_format::id::ClusterName;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+
+pub use monitoring::{
+    CommandConfig, HeartbeatConfig, HttpConfig, MailConfig, MailTls, NotifyConfig, WebhookConfig,
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -106,6 +112,10 @@ pub struct ReplicatorConfig {
     pub min_free: Option<String>,
     #[serde(default, skip_serializing_if = "is_default")]
     pub scrub: ScrubConfig,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub http: HttpConfig,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub notify: NotifyConfig,
     #[serde(rename = "source", default)]
     pub sources: Vec<SourceConfig>,
 }
@@ -260,6 +270,7 @@ impl Relocate for NodeConfig {
 impl Relocate for ReplicatorConfig {
     fn relocate(mut self, folder: &Path) -> Self {
         self.state = self.state.map(|s| folder.join(s));
+        self.notify.relative_to(folder);
         for source in &mut self.sources {
             source.receipt_key = folder.join(&source.receipt_key);
             source.s3 = std::mem::take(&mut source.s3).relative_to(folder);

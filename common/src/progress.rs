@@ -50,6 +50,17 @@ pub enum Unit {
     Items,
 }
 
+/// A task at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Figures {
+    pub done: u64,
+    pub total: Option<u64>,
+    /// Per second, on average.
+    pub rate: u64,
+    /// Seconds that are left at this rate.
+    pub eta_s: Option<u64>,
+}
+
 /// One task's progress. Clones count together; cheap to call from many threads.
 #[derive(Debug, Clone)]
 pub struct Progress {
@@ -101,6 +112,16 @@ impl Progress {
     pub fn add(&self, done: u64) {
         self.inner.bar.inc(done);
         self.report_at_pace();
+    }
+
+    /// How far it is, for those who show it elsewhere; nothing once it is over.
+    #[must_use]
+    pub fn figures(&self) -> Option<Figures> {
+        if self.inner.bar.is_finished() {
+            return None;
+        }
+        let report = self.report();
+        Some(Figures { done: report.done, total: report.total, rate: report.rate(), eta_s: report.eta() })
     }
 
     #[must_use]

@@ -1,6 +1,7 @@
 //! What the program is doing just now, for the watchdog, the status line and the progress bar. Owns no decision.
 
-use lifeboat_common::progress::{Mode, Progress, Unit};
+use crate::status::{duration, size};
+use lifeboat_common::progress::{Figures, Mode, Progress, Unit};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -14,18 +15,37 @@ struct Doing {
     idle_until: Option<Instant>,
 }
 
+/// A transfer under way.
+#[derive(Debug, Clone)]
+pub struct Transferring {
+    pub source: String,
+    pub task: String,
+    pub figures: Figures,
+}
+
+impl Transferring {
+    fn text(&self) -> String {
+        let Figures { done, total, rate, eta_s } = self.figures;
+        let of = total.map(|t| format!(" of {}", size(t))).unwrap_or_default();
+        let left = eta_s.and_then(|s| i64::try_from(s).ok()).map(|s| format!(", {} left", duration(s)));
+        format!(" ({}{of}, {}/s{})", size(done), size(rate), left.unwrap_or_default())
+    }
+}
+
 #[derive(Debug)]
 pub struct Activity {
     mode: Mode,
     /// Raised by whatever is real progress: a piece that arrived, a part of a pull that was done.
     ticks: AtomicU64,
     sources: Mutex<BTreeMap<String, Doing>>,
+    /// What each source transfers.
+    transfers: Mutex<BTreeMap<String, (String, Progress)>>,
 }
 
 impl Activity {
     #[must_use]
     pub fn new(mode: Mode) -> Self {
-        Self { mode, ticks: AtomicU64::new(0), sources: Mutex::default() }
+        Self { mode, ticks: AtomicU64::new(0), sources: Mutex::default(), transfers: Mutex::default() }
     }
 
     /// Something moved.
@@ -70,13 +90,33 @@ impl Activity {
     #[must_use]
     pub fn line(&self) -> String {
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        sources.iter().map(|(name, doing)| format!("{name}: {}", doing.text)).collect::<Vec<_>>().join("; ")
+        let transfers = self.transfers();
+        let line = |(name, doing): (&String, &Doing)| {
+            let figures = transfers.iter().find(|t| t.source == *name).map(Transferring::text);
+            format!("{name}: {}{}", doing.text, figures.unwrap_or_default())
+        };
+        sources.iter().map(line).collect::<Vec<_>>().join("; ")
     }
 
-    /// The progress of a task of `bytes`.
+    /// The progress of what `source` transfers, `bytes` in all; shown until it is finished.
     #[must_use]
-    pub fn progress(&self, task: String, bytes: u64) -> Progress {
-        Progress::new(self.mode, task, Unit::Bytes, Some(bytes))
+    pub fn progress(&self, source: &str, task: String, bytes: u64) -> Progress {
+        let progress = Progress::new(self.mode, task.clone(), Unit::Bytes, Some(bytes));
+        let mut transfers = self.transfers.lock().unwrap_or_else(PoisonError::into_inner);
+        transfers.insert(source.to_owned(), (task, progress.clone()));
+        progress
+    }
+
+    /// Transfers under way.
+    #[must_use]
+    pub fn transfers(&self) -> Vec<Transferring> {
+        let mut transfers = self.transfers.lock().unwrap_or_else(PoisonError::into_inner);
+        transfers.retain(|_, (_, progress)| progress.figures().is_some());
+        let one = |(source, (task, progress)): (&String, &(String, Progress))| {
+            let (source, task) = (source.clone(), task.clone());
+            progress.figures().map(|figures| Transferring { source, task, figures })
+        };
+        transfers.iter().filter_map(one).collect()
     }
 }
 
@@ -96,5 +136,10 @@ mod tests {
         assert!(!activity.all_idle(now));
         assert_eq!(activity.line(), "prod: idle; test: pulling 3");
         assert_eq!(activity.ticks(), 2);
+        let progress = activity.progress("test", "Pulling test 3".to_owned(), 4 << 20);
+        progress.add(1 << 20);
+        assert!(activity.line().contains("test: pulling 3 (1.0 MiB of 4.0 MiB, "), "{}", activity.line());
+        progress.finish();
+        assert!(activity.line().ends_with("test: pulling 3"), "{}", activity.line());
     }
 }

@@ -4,15 +4,19 @@
 
 mod alarms;
 mod damaged;
+mod live;
+mod reading;
 mod rows;
 mod slots;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use damaged::{Damaged, Side};
+pub use live::{Transfer, Usage};
+pub(crate) use reading::read_only;
 pub use rows::{CharterRow, HeldPack, SnapshotRow, State, Totals};
 pub use slots::Slot;
 
@@ -152,6 +156,7 @@ impl Catalogue {
             let change = format!("BEGIN IMMEDIATE; {change} PRAGMA user_version = {VERSION}; COMMIT;");
             connection.execute_batch(&change).map_err(fail("create"))?;
         }
+        connection.execute_batch(live::SCHEMA).map_err(fail("create"))?;
         Ok(Self { path: path.to_owned(), connection: Mutex::new(connection) })
     }
 
@@ -161,9 +166,7 @@ impl Catalogue {
             return Err(CatalogError::Absent { path: path.to_owned() });
         }
         let fail = |action| move |source| CatalogError::Sqlite { action, path: path.to_owned(), source };
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags).map_err(fail("open"))?;
-        connection.execute_batch("PRAGMA busy_timeout = 10000;").map_err(fail("open"))?;
+        let connection = read_only(path).map_err(fail("open"))?;
         let found = version(&connection).map_err(fail("read"))?;
         if found != VERSION {
             return Err(CatalogError::Version { path: path.to_owned(), found });

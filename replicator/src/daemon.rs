@@ -70,6 +70,7 @@ pub async fn run(
     start(&replicator, &plans, &mut tasks, &mut running);
     let activity = Arc::clone(&replicator.activity);
     let watchdog = tokio::spawn(watch_over(Arc::clone(&activity)));
+    let publisher = tokio::spawn(publish(replicator.clone()));
     let retention = (does == Does::Everything)
         .then(|| tokio::spawn(retain::daily(path.clone(), Arc::clone(&replicator.clock))));
     let pace = Arc::new(Pace::new(Some(scrub::service::rate(&config))));
@@ -78,6 +79,8 @@ pub async fn run(
         // Not in the activity: its progress is no sign that pulls make any.
         tokio::task::spawn_blocking(move || scrub::service::forever(&path, &clock, &pace, None));
     }
+    let told = (does == Does::Everything)
+        .then(|| tokio::spawn(crate::notify::forever(path.clone(), None, Arc::clone(&replicator.clock))));
     notify(&[NotifyState::Ready, NotifyState::Status("pulling")]);
     tracing::info!(sources = running.len(), "Ready");
     let result = loop {
@@ -105,9 +108,10 @@ pub async fn run(
     notify(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
     tracing::info!("Stopping; the next start goes on from here");
     watchdog.abort();
+    publisher.abort();
     pace.stop();
-    if let Some(retention) = retention {
-        retention.abort();
+    for task in [retention, told].into_iter().flatten() {
+        task.abort();
     }
     // A pull that is cut short is as good as one that crashed: nothing half is ever visible.
     tasks.shutdown().await;
@@ -234,6 +238,25 @@ async fn reload(
         }
     }
     notify(&[NotifyState::Ready]);
+}
+
+/// Writes transfers under way into the catalogue, where `status`, metrics and the status page find them. Never ends.
+pub async fn publish(replicator: Replicator) {
+    let mut said = true;
+    loop {
+        let transfers = replicator.activity.transfers();
+        let rows: Vec<_> = transfers.into_iter().map(|t| (t.source, t.task, t.figures)).collect();
+        let silent = rows.is_empty();
+        if !silent || said {
+            let (catalogue, now) = (Arc::clone(&replicator.catalogue), replicator.clock.now());
+            let written = tokio::task::spawn_blocking(move || catalogue.set_transfers(&rows, now)).await;
+            if let Ok(Err(error)) = written {
+                tracing::debug!(%error, "Could not write down the progress");
+            }
+        }
+        said = !silent;
+        tokio::time::sleep(STATUS).await;
+    }
 }
 
 /// Sends the status text, and feeds the service manager's watchdog for as long as something moves or nothing is due.

@@ -113,6 +113,21 @@ enum Command {
     /// Needs the credential of [source.heal], which may write and delete. Without it, packs are marked as lost with that of
     /// [source.marker], and the agent stores their content again. Exits with 3 when something could not be healed.
     Heal(commands::heal::Heal),
+    /// Show health, metrics and the status page over HTTP, until it is stopped
+    ///
+    /// Reads the catalogue and small files of the vault, writes nothing, needs no credential of a store. Listens only where
+    /// it is told to: `/` the status page, `/metrics` for Prometheus, `/healthz` and `/readyz`. Whoever reaches it reads the
+    /// names of clusters and alarms: put a proxy that asks who they are before it where that matters.
+    #[command(after_help = "Examples:\n  lifeboat-replicator http --listen 127.0.0.1:9464")]
+    Http(commands::http::Http),
+    /// Tell people of alarms and of their end, by the channels of `[notify]`, until it is stopped
+    ///
+    /// `run` does it, too; this is for installations with one unit each. While all is well, and only then, the heartbeat's
+    /// URL is asked for.
+    #[command(
+        after_help = "Examples:\n  lifeboat-replicator notify --test\n  lifeboat-replicator notify --once"
+    )]
+    Notify(commands::notify::Notify),
     /// Keep a snapshot whatever the policy says
     Hold {
         #[command(flatten)]
@@ -244,6 +259,14 @@ async fn dispatch(cli: &Cli) -> anyhow::Result<Exit> {
             print(cli, &document, &text)?;
             Ok(exit)
         }
+        Command::Http(args) => commands::http::http(&cli.config, args, clock).await,
+        Command::Notify(args) => {
+            let (report, text, exit) = commands::notify::notify(&cli.config, args, clock).await?;
+            if let Some(report) = report {
+                print(cli, &report, &text)?;
+            }
+            Ok(exit)
+        }
         Command::Hold { one, reason } => {
             let done = commands::retain::hold(setup::load(&cli.config)?, one, Some(reason), &*clock)?;
             say(&done)
@@ -353,11 +376,14 @@ async fn pull_once(cli: &Cli, pull: &PullArgs, clock: Arc<dyn Clock>) -> anyhow:
         .collect::<Vec<_>>();
     let sources = tokio::select! {
         done = pulls => done,
+        () = daemon::publish(replicator.clone()) => anyhow::bail!("The task that writes down the progress ended"),
         stopped = stop() => {
             stopped.context("Cannot listen for signals")?;
             anyhow::bail!("Stopped before the pull was done; the next one goes on from here");
         }
     };
+    // None is under way any more. That it cannot be written down has been said by the pull.
+    drop(replicator.catalogue.set_transfers(&[], replicator.clock.now()));
     let exit = if sources.iter().any(|s| s.error.is_some()) {
         Exit::Failed
     } else if sources.iter().any(|s| !s.alarms.is_empty()) {
@@ -425,10 +451,7 @@ async fn serve(does: Does, cli: &Cli, pull: &PullArgs, clock: Arc<dyn Clock>) ->
 
 fn show_status(cli: &Cli, clock: &dyn Clock) -> anyhow::Result<Exit> {
     let config = setup::load(&cli.config)?;
-    let configured: Vec<String> = config.sources.iter().map(|s| s.cluster.to_string()).collect();
-    let mut status = status::read(&setup::catalogue(&config)?, &configured, clock.now())?;
-    let days = config.scrub.period_days.unwrap_or(lifeboat_replicator::scrub::PERIOD_DAYS);
-    status.add_scrub(setup::scrub_record(&config)?.as_ref(), days, clock.now())?;
+    let status = status::gather(&config, clock.now())?;
     print(cli, &status, &status.text())?;
     Ok(if status.has_alarms() { Exit::Partial } else { Exit::Done })
 }

@@ -172,8 +172,9 @@ impl Replicator {
         if let Err(error) = pulled {
             return self.report(&cycle.source, error);
         }
-        let now = self.clock.now().to_string();
-        Ok(self.catalogue.set_cursor(cycle.cluster(), Cursor::Pulled, &now)?)
+        let now = self.clock.now();
+        self.catalogue.note_usage(cycle.cluster(), now)?;
+        Ok(self.catalogue.set_cursor(cycle.cluster(), Cursor::Pulled, &now.to_string())?)
     }
 
     fn report(&self, source: &Source, error: PullError) -> Result<(), PullError> {

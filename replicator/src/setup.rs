@@ -88,6 +88,9 @@ fn check(config: &ReplicatorConfig) -> Result<(), Bad<'static>> {
     if config.transfers == 0 {
         return bad("transfers", "transfers is 0; it must be at least 1".to_owned());
     }
+    if let Err(why) = crate::notify::check(&config.notify) {
+        return bad("notify", why);
+    }
     if let Some(Err(why)) = config.min_free.as_ref().map(|size| size.parse::<MinFree>()) {
         return bad("min_free", format!("min_free: {why}"));
     }

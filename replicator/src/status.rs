@@ -1,17 +1,33 @@
-//! What the catalogue says of each cluster, for people and programs. Reads the catalogue alone.
+//! How things are, for people and programs: what the catalogue says of each cluster, what the vault's files add to it, and
+//! what follows from both. Writes nothing and asks no source.
+
+mod facts;
+pub mod forecast;
+mod text;
+mod warn;
 
 use crate::alarm::Alarm;
-use crate::catalog::{Catalogue, Cursor, Result, Side, SnapshotRow, State};
-use crate::scrub::{Record, Standing};
-use jiff::Timestamp;
+use crate::catalog::{Catalogue, Cursor, Result, Side, SnapshotRow, State, Transfer};
+use crate::scrub::{self, Record, Standing};
+use crate::setup::{self, SetupError};
+use facts::Facts;
+use forecast::Space;
+use jiff::{SignedDuration, Timestamp};
+use lifeboat_common::config::ReplicatorConfig;
 use serde::Serialize;
-use std::fmt::Write as _;
+
+pub use warn::{Warning, WarningKind};
 
 pub const SCHEMA: &str = "lifeboat/status/1";
 
 #[derive(Debug, Serialize)]
 pub struct Status {
     pub schema: &'static str,
+    pub now: Timestamp,
+    /// The vault's disk; none where it was not looked at.
+    pub space: Option<Space>,
+    /// What concerns no single cluster.
+    pub warnings: Vec<Warning>,
     pub clusters: Vec<ClusterStatus>,
 }
 
@@ -25,6 +41,20 @@ pub struct ClusterStatus {
     /// Seconds that the vault is behind what it knows of; 0 when it has all of it.
     pub lag_s: i64,
     pub alarms: Vec<Alarm>,
+    /// What is no alarm of a pull, and still needs a person.
+    pub warnings: Vec<Warning>,
+    /// How old the newest whole snapshot may be, by the charter.
+    pub rpo_hours: Option<u32>,
+    /// The transfer under way.
+    pub progress: Option<Transfer>,
+    /// When the oldest snapshot of the vault was made.
+    pub oldest: Option<Timestamp>,
+    /// The policy in force keeps the newest snapshot at least until then, and deletes nothing of it before.
+    pub protected_until: Option<Timestamp>,
+    /// What the primary still has, as far as is known here.
+    pub in_primary: Option<InPrimary>,
+    /// When retention last decided.
+    pub last_retention: Option<Timestamp>,
     pub snapshots: u64,
     pub pending: u64,
     pub packs: u64,
@@ -37,6 +67,13 @@ pub struct ClusterStatus {
     pub scrub: Option<Standing>,
     /// Known to be damaged and not healed yet.
     pub damaged: DamagedCounts,
+}
+
+/// The other side.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InPrimary {
+    pub snapshots: u64,
+    pub oldest: Option<Timestamp>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -78,7 +115,35 @@ pub fn read(catalogue: &Catalogue, configured: &[String], now: Timestamp) -> Res
     names.sort_unstable();
     names.dedup();
     let clusters = names.into_iter().map(|name| cluster(catalogue, name, now)).collect::<Result<_>>()?;
-    Ok(Status { schema: SCHEMA, clusters })
+    Ok(Status { schema: SCHEMA, now, space: None, warnings: Vec::new(), clusters })
+}
+
+/// All that is known, as the configuration at hand has it.
+pub fn gather(config: &ReplicatorConfig, now: Timestamp) -> std::result::Result<Status, SetupError> {
+    gather_from(&setup::catalogue(config)?, config, now)
+}
+
+/// [`gather`] from a catalogue that is open already.
+pub fn gather_from(
+    catalogue: &Catalogue,
+    config: &ReplicatorConfig,
+    now: Timestamp,
+) -> std::result::Result<Status, SetupError> {
+    let configured: Vec<String> = config.sources.iter().map(|s| s.cluster.to_string()).collect();
+    let mut status = read(catalogue, &configured, now)?;
+    let days = config.scrub.period_days.unwrap_or(scrub::PERIOD_DAYS);
+    status.add_scrub(setup::scrub_record(config)?.as_ref(), days, now)?;
+    let facts = Facts::gather(config)?;
+    for cluster in &mut status.clusters {
+        if let Some(facts) = facts.clusters.get(&cluster.name) {
+            let rows = catalogue.snapshots(&cluster.name)?;
+            cluster.add(facts, &rows);
+        }
+    }
+    let names: Vec<String> = status.clusters.iter().map(|c| c.name.clone()).collect();
+    status.space = facts.space.map(|space| forecast::space(catalogue, &names, space, now)).transpose()?;
+    warn::add(&mut status, config, now);
+    Ok(status)
 }
 
 fn cluster(catalogue: &Catalogue, name: String, now: Timestamp) -> Result<ClusterStatus> {
@@ -88,11 +153,17 @@ fn cluster(catalogue: &Catalogue, name: String, now: Timestamp) -> Result<Cluste
     let pending = catalogue.in_state(&name, State::Pending)?;
     let totals = catalogue.totals(&name)?;
     Ok(ClusterStatus {
-        // A claimed time may lie; it is never later than when it was first seen.
-        age_s: newest.map(|row| since(row.claimed.min(row.first_seen))),
+        age_s: newest.map(|row| since(made(row))),
         newest: newest.map(Newest::from),
         lag_s: pending.iter().map(|row| since(row.first_seen)).max().unwrap_or(0),
         alarms: catalogue.alarms(&name)?,
+        warnings: Vec::new(),
+        rpo_hours: None,
+        progress: catalogue.transfer(&name, now)?,
+        oldest: held.iter().map(made).min(),
+        protected_until: None,
+        in_primary: None,
+        last_retention: None,
         snapshots: totals.snapshots,
         pending: totals.pending,
         packs: totals.packs,
@@ -106,6 +177,30 @@ fn cluster(catalogue: &Catalogue, name: String, now: Timestamp) -> Result<Cluste
         last_pull: catalogue.cursor(&name, Cursor::Pulled)?.and_then(|text| text.parse().ok()),
         name,
     })
+}
+
+/// When a snapshot was made. A claimed time may lie; it is never later than when it was first seen.
+#[must_use]
+pub fn made(row: &SnapshotRow) -> Timestamp {
+    row.claimed.min(row.first_seen)
+}
+
+impl ClusterStatus {
+    fn add(&mut self, facts: &facts::ClusterFacts, rows: &[SnapshotRow]) {
+        self.rpo_hours = facts.rpo_hours;
+        self.last_retention = facts.last_retention;
+        let newest = rows.iter().rfind(|r| r.state == State::Held);
+        self.protected_until = newest.zip(facts.kept_hours).and_then(|(row, hours)| {
+            row.first_seen.checked_add(SignedDuration::from_hours(i64::from(hours))).ok()
+        });
+        let there = |r: &&SnapshotRow| {
+            !matches!(r.state, State::Rejected | State::Checkpoint)
+                && !facts.gone_from_primary.contains(&r.seq)
+        };
+        let in_primary: Vec<_> = rows.iter().filter(there).map(made).collect();
+        let snapshots = in_primary.len() as u64;
+        self.in_primary = Some(InPrimary { snapshots, oldest: in_primary.into_iter().min() });
+    }
 }
 
 impl Status {
@@ -124,66 +219,11 @@ impl Status {
         self.clusters.iter().any(|c| !c.alarms.is_empty())
     }
 
-    /// For people.
+    /// Whether nobody needs to do anything.
     #[must_use]
-    pub fn text(&self) -> String {
-        let mut out = String::new();
-        for cluster in &self.clusters {
-            cluster.write(&mut out);
-        }
-        if self.clusters.is_empty() {
-            out.push_str("No cluster was pulled yet\n");
-        }
-        out
-    }
-}
-
-impl ClusterStatus {
-    fn write(&self, out: &mut String) {
-        // Writing to a String cannot fail.
-        let _ = writeln!(out, "{}", self.name);
-        let _ = match (&self.newest, self.age_s) {
-            (Some(newest), Some(age)) => writeln!(
-                out,
-                "  newest snapshot  {} ({}, {}), {} ago",
-                newest.seq,
-                newest.coverage,
-                newest.result,
-                duration(age)
-            ),
-            _ => writeln!(out, "  newest snapshot  none"),
-        };
-        let _ = writeln!(
-            out,
-            "  in the vault     {} snapshots, {} packs, {} (verified on arrival; no restore was proven)",
-            self.snapshots,
-            self.packs,
-            size(self.bytes)
-        );
-        if self.pending > 0 {
-            let _ = writeln!(out, "  incomplete       {}, for {}", self.pending, duration(self.lag_s));
-        }
-        let last = self.last_pull.map_or("never".to_owned(), |t| format!("{t:.0}"));
-        let _ = writeln!(out, "  last whole pull  {last}");
-        if let Some(Standing { oldest: Some(oldest), overdue, .. }) = &self.scrub {
-            let late = if *overdue > 0 { format!("; {overdue} files are overdue") } else { String::new() };
-            let _ = writeln!(out, "  scrubbed         all of it since {oldest:.0}{late}");
-        }
-        if self.damaged.vault + self.damaged.primary > 0 {
-            let DamagedCounts { vault, primary } = self.damaged;
-            let _ = writeln!(out, "  damaged          {vault} in the vault, {primary} in the primary");
-        }
-        for alarm in &self.alarms {
-            let _ = writeln!(
-                out,
-                "  ALARM {} since {:.0}: {}",
-                alarm.kind.name(),
-                alarm.since,
-                plain(&alarm.what)
-            );
-            let _ = writeln!(out, "    {}", plain(&alarm.why));
-            let _ = writeln!(out, "    next: {}", plain(&alarm.next));
-        }
+    pub fn is_well(&self) -> bool {
+        let clear = |c: &ClusterStatus| c.alarms.is_empty() && c.warnings.is_empty() && c.newest.is_some();
+        self.warnings.is_empty() && self.clusters.iter().all(clear)
     }
 }
 

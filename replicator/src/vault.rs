@@ -124,6 +124,27 @@ impl Vault {
         }))
     }
 
+    /// Opens it for looking at its small files only: takes no lock, makes nothing, and works where nothing can be
+    /// written. What it sees may be a moment old.
+    pub fn look(root: &Path, state: Option<&Path>) -> Result<Arc<Self>, VaultError> {
+        let fail = |source| VaultError::Open { path: root.to_owned(), source };
+        Ok(Arc::new(Self {
+            root: root.to_owned(),
+            state: state.map_or_else(|| root.join(OWN), Path::to_owned),
+            disk: Arc::new(LocalDisk::open(root).map_err(fail)?),
+            min_free: MinFree::default(),
+            promised: AtomicU64::new(0),
+            names: AtomicU64::new(0),
+            unsynced: Mutex::default(),
+            _writer: File::open(root).map_err(fail)?,
+        }))
+    }
+
+    /// Room on its disk, bytes.
+    pub fn space(&self) -> Result<disk::Space, VaultError> {
+        self.disk.space().map_err(|e| self.fail("look for room in", "", e))
+    }
+
     #[must_use]
     pub fn catalogue(&self) -> PathBuf {
         self.state.join(CATALOGUE)

@@ -3,7 +3,8 @@
 use super::{AGENT_KEY, AgentFiles, CA, CHARTER, CREDENTIALS, RECEIPT_KEY};
 use anyhow::Result;
 use lifeboat_common::config::{
-    AgentConfig, ReplicatorConfig, RepositoryConfig, RetentionConfig, ScrubConfig, SourceConfig,
+    AgentConfig, HttpConfig, NotifyConfig, ReplicatorConfig, RepositoryConfig, RetentionConfig, ScrubConfig,
+    SourceConfig,
 };
 use lifeboat_common::store::S3Options;
 
@@ -75,6 +76,8 @@ pub(super) fn replicator_toml(facts: &RepositoryConfig) -> Result<String> {
         transfers: 8,
         min_free: None,
         scrub: ScrubConfig::default(),
+        http: HttpConfig::default(),
+        notify: NotifyConfig::default(),
         sources: vec![source],
     };
     Ok(format!(

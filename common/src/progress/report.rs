@@ -32,11 +32,11 @@ impl Report<'_> {
         clippy::cast_sign_loss,
         reason = "for people"
     )]
-    fn rate(&self) -> u64 {
+    pub(super) fn rate(&self) -> u64 {
         (self.done as f64 / self.elapsed.as_secs_f64().max(0.001)) as u64
     }
 
-    fn eta(&self) -> Option<u64> {
+    pub(super) fn eta(&self) -> Option<u64> {
         let (left, rate) = (self.total?.saturating_sub(self.done), self.rate());
         (rate > 0).then(|| left.div_ceil(rate))
     }

@@ -228,7 +228,8 @@ async fn fetch(
     let (count, bytes) = (missing.len(), missing.iter().map(|(_, size)| size).sum::<u64>());
     // Named before it begins, so that a disk that is too small is said at once.
     drop(cycle.folder.vault().reserve(bytes)?);
-    let progress = cycle.activity.progress(format!("Pulling {} {seq}", cycle.cluster()), bytes);
+    let progress =
+        cycle.activity.progress(cycle.cluster(), format!("Pulling {} {seq}", cycle.cluster()), bytes);
     let mut transfers = stream::iter(missing)
         .map(|(sha256, size)| {
             let progress = progress.clone();

@@ -1,9 +1,9 @@
 //! When each file of the vault was last read and found sound: a small database beside the catalogue that only scrubs
 //! write. Losing it costs one round.
 
-use crate::catalog::CatalogError;
+use crate::catalog::{CatalogError, read_only};
 use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -62,9 +62,7 @@ impl Record {
             return Ok(None);
         }
         let fail = |source| CatalogError::Sqlite { action: "open", path: path.to_owned(), source };
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags).map_err(fail)?;
-        connection.execute_batch("PRAGMA busy_timeout = 10000;").map_err(fail)?;
+        let connection = read_only(path).map_err(fail)?;
         Ok(Some(Self { path: path.to_owned(), connection: Mutex::new(connection) }))
     }
 

@@ -8,6 +8,7 @@ mod damage;
 mod disk;
 mod fixture;
 mod hostile;
+mod monitoring;
 mod plain;
 mod primary;
 mod retain;

@@ -13,14 +13,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-struct Site {
+pub struct Site {
     dir: tempfile::TempDir,
-    config: PathBuf,
+    pub config: PathBuf,
 }
 
 impl Site {
     /// A primary on disk, an empty vault, a configuration.
-    fn new(primary: &Primary) -> Self {
+    pub fn new(primary: &Primary) -> Self {
         let dir = tempfile::tempdir().unwrap();
         for folder in ["primary", "vault"] {
             std::fs::create_dir(dir.path().join(folder)).unwrap();
@@ -42,12 +42,12 @@ impl Site {
         site
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// Writes what the primary has and the disk does not.
-    fn write(&self, primary: &Primary) {
+    pub fn write(&self, primary: &Primary) {
         for key in primary.store.keys() {
             let path = self.path("primary").join(primary.cluster.as_str()).join(&key);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -57,23 +57,23 @@ impl Site {
         }
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lifeboat-replicator"));
         command.args(arguments).arg("--config").arg(&self.config).env_remove("RUST_LOG");
         command.env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC").env_remove("CREDENTIALS_DIRECTORY");
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
+    pub fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
     }
 }
 
-fn code(output: &Output) -> i32 {
+pub fn code(output: &Output) -> i32 {
     output.status.code().unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 

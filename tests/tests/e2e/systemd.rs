@@ -347,7 +347,7 @@ fn control_groups(prefix: &str) -> Vec<PathBuf> {
 /// what does not run all the time.
 #[test]
 fn every_unit_keeps_its_score() {
-    let units = [("", 12), ("-pull", 12), ("-retain", 12), ("-scrub", 5)];
+    let units = [("", 12), ("-pull", 12), ("-retain", 12), ("-scrub", 5), ("-http", 12), ("-notify", 12)];
     for (name, most) in units {
         let file = repository(&format!("systemd/lifeboat-replicator{name}.service"));
         let mut analyze = std::process::Command::new("systemd-analyze");
@@ -356,7 +356,7 @@ fn every_unit_keeps_its_score() {
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{}: {said}", file.display());
         let text = std::fs::read_to_string(&file).unwrap();
-        let command = ["run", "pull", "retain", "scrub --once"]
+        let command = ["run", "pull", "retain", "scrub --once", "http", "notify"]
             .into_iter()
             .find(|c| text.contains(&format!("/lifeboat-replicator {c} ")));
         assert!(command.is_some(), "{}", file.display());
