@@ -5,7 +5,7 @@ use crate::catalog::{CatalogError, Catalogue};
 use crate::replicate::Replicator;
 use crate::replicate::fetch::Patience;
 use crate::scrub::{self, Record};
-use crate::source::{Source, SourceError};
+use crate::source::{Limits, Source, SourceError};
 use crate::vault::{self, Host, MinFree, Vault, VaultError, VaultOptions, Work, parse_size};
 use lifeboat_common::clock::Clock;
 use lifeboat_common::config::{self, ConfigError, ReplicatorConfig};
@@ -96,6 +96,7 @@ fn check_sizes(config: &ReplicatorConfig) -> Result<(), String> {
         if let Some(rate) = &source.reread_rate {
             parse_size(rate).map_err(named(&format!("reread_rate of cluster {}", source.cluster)))?;
         }
+        Limits::new(&source.limits).map_err(|why| format!("Cluster {}: {why}", source.cluster))?;
         if source.retain.as_ref().is_some_and(|r| r.max_percent.is_some_and(|p| p > 100)) {
             return Err(format!("retain.max_percent of cluster {} is at most 100", source.cluster));
         }
@@ -134,7 +135,7 @@ pub fn open(
     let catalogue = Arc::new(Catalogue::open(&vault.catalogue())?);
     let activity = Arc::new(Activity::new(mode));
     let (transfers, patience) = (config.transfers, Patience::default());
-    Ok(Replicator { vault, catalogue, clock, activity, transfers, patience })
+    Ok(Replicator::new(vault, catalogue, clock, activity, transfers, patience))
 }
 
 /// Opens every source of the configuration.

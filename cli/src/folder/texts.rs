@@ -3,7 +3,7 @@
 use super::{AGENT_KEY, AgentFiles, CA, CHARTER, CREDENTIALS, RECEIPT_KEY};
 use anyhow::Result;
 use lifeboat_common::config::{
-    AgentConfig, ReplicatorConfig, RepositoryConfig, RetentionConfig, ScrubConfig, SourceConfig,
+    AgentConfig, LimitsConfig, ReplicatorConfig, RepositoryConfig, RetentionConfig, ScrubConfig, SourceConfig,
 };
 use lifeboat_common::store::S3Options;
 
@@ -67,12 +67,13 @@ pub(super) fn replicator_toml(facts: &RepositoryConfig) -> Result<String> {
         retain: None,
         heal: None,
         reread_rate: None,
+        limits: LimitsConfig::default(),
     };
     let config = ReplicatorConfig {
         vault,
         state: None,
         poll_seconds: 300,
-        transfers: 8,
+        transfers: 96,
         min_free: None,
         scrub: ScrubConfig::default(),
         sources: vec![source],
