@@ -104,7 +104,7 @@ pub struct ReplicatorConfig {
     /// Seconds between two pulls of a source.
     #[serde(default = "default_poll_seconds")]
     pub poll_seconds: u64,
-    /// Transfers at a time.
+    /// Transfers at a time, over all sources, at most: a pull finds out by itself how many pay.
     #[serde(default = "default_transfers")]
     pub transfers: usize,
     /// How much of the vault's disk stays free, such as `10%` or `20GiB`.
@@ -156,6 +156,24 @@ pub struct SourceConfig {
     /// Bytes per second that a pull reads of the primary's packs again, in turn, such as `256KiB`; `0` for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reread_rate: Option<String>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub limits: LimitsConfig,
+}
+
+/// What a source may take of the network and of the disk. What is absent is not limited.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// Bytes per second, such as `20MiB`; `0` for as fast as it goes.
+    pub rate: Option<String>,
+    /// Times with another rate, such as `mon-fri 08:00-18:00 10MiB`; the first that holds counts.
+    pub windows: Vec<String>,
+    /// Bytes of packs that are pulled on one day at most, such as `500GiB`.
+    pub per_day: Option<String>,
+    /// Bytes of packs of this source in the vault at most.
+    pub total: Option<String>,
+    /// Where days and windows begin, such as `Europe/Stockholm`; UTC when absent.
+    pub time_zone: Option<String>,
 }
 
 /// Who asks the primary for more than a pull does; all else is as in `s3`.
@@ -216,7 +234,7 @@ fn default_poll_seconds() -> u64 {
 }
 
 fn default_transfers() -> usize {
-    8
+    96
 }
 
 /// Reads one of the configurations above. File names in it become absolute or relative to the working directory.

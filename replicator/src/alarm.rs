@@ -13,6 +13,10 @@ pub enum AlarmKind {
     Denied,
     /// The vault's disk is full, or nearly.
     VaultFull,
+    /// The vault's disk will be full before long.
+    VaultFilling,
+    /// A source brought as much as it may.
+    QuotaReached,
     /// The vault could not be written or read.
     VaultFailed,
     /// A file of the vault has other bytes than were put there.
@@ -64,10 +68,12 @@ pub enum AlarmKind {
 }
 
 impl AlarmKind {
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::Unreachable,
         Self::Denied,
         Self::VaultFull,
+        Self::VaultFilling,
+        Self::QuotaReached,
         Self::VaultFailed,
         Self::VaultDamaged,
         Self::ReceiptKey,
@@ -101,6 +107,8 @@ impl AlarmKind {
             Self::Unreachable => "unreachable",
             Self::Denied => "denied",
             Self::VaultFull => "vault-full",
+            Self::VaultFilling => "vault-filling",
+            Self::QuotaReached => "quota-reached",
             Self::VaultFailed => "vault-failed",
             Self::VaultDamaged => "vault-damaged",
             Self::ReceiptKey => "receipt-key",
@@ -141,6 +149,8 @@ impl AlarmKind {
             Self::Unreachable,
             Self::Denied,
             Self::VaultFull,
+            Self::VaultFilling,
+            Self::QuotaReached,
             Self::RpoMissed,
             Self::AgentStopped,
             Self::NotCovered,
@@ -165,6 +175,8 @@ pub enum Stage {
     Sweep,
     /// How old the newest snapshots are.
     Age,
+    /// How much room the vault's disk has.
+    Space,
     /// The vault's own files; looked at when the catalogue is rebuilt.
     Vault,
     /// What a scrub found in the vault and is not healed yet.
@@ -174,13 +186,14 @@ pub enum Stage {
 }
 
 impl Stage {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Reach,
         Self::Charters,
         Self::Manifests,
         Self::Snapshots,
         Self::Sweep,
         Self::Age,
+        Self::Space,
         Self::Vault,
         Self::Heal,
         Self::Reread,
@@ -195,6 +208,7 @@ impl Stage {
             Self::Snapshots => "snapshots",
             Self::Sweep => "sweep",
             Self::Age => "age",
+            Self::Space => "space",
             Self::Vault => "vault",
             Self::Heal => "heal",
             Self::Reread => "reread",

@@ -61,6 +61,13 @@ CREATE TABLE slots (
 CREATE TABLE cursors (cluster TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (cluster, name)) STRICT;
 ";
 
+/// Only quicken; a catalogue of the same version may lack them.
+const INDEXES: &str = "
+CREATE INDEX IF NOT EXISTS snapshots_by_state ON snapshots (cluster, state, seq);
+CREATE INDEX IF NOT EXISTS slots_by_look ON slots (cluster, looked);
+CREATE INDEX IF NOT EXISTS damaged_by_look ON damaged (cluster, looked);
+";
+
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
     #[error("Cannot {action} the catalogue {path}: {source}; {}", next_step(source))]
@@ -117,6 +124,8 @@ pub enum Cursor {
     Reread,
     /// When a pull last went through.
     Pulled,
+    /// Bytes that came, by day.
+    Days,
     /// By which program and charter the manifests were judged.
     JudgedBy,
 }
@@ -128,6 +137,7 @@ impl Cursor {
             Self::Sweep => "sweep",
             Self::Reread => "reread",
             Self::Pulled => "pulled",
+            Self::Days => "days",
             Self::JudgedBy => "judged-by",
         }
     }
@@ -157,6 +167,7 @@ impl Catalogue {
             connection.execute_batch(&change).map_err(fail("create"))?;
         }
         connection.execute_batch(live::SCHEMA).map_err(fail("create"))?;
+        connection.execute_batch(INDEXES).map_err(fail("create"))?;
         Ok(Self { path: path.to_owned(), connection: Mutex::new(connection) })
     }
 

@@ -139,7 +139,7 @@ enum Command {
     /// Let go of a snapshot that is held
     Unhold(commands::retain::One),
     /// Bring back a snapshot that the retention forgot, before its packs are deleted
-    Undo(commands::retain::One),
+    Undo(commands::retain::Undo),
     /// Open alarms: list, show, resolve
     #[command(subcommand)]
     Alarm(commands::alarm::Command),

@@ -218,6 +218,27 @@ pub fn agree(retainer: &Retainer<'_>, what: Agreement) -> Result<(), PrimaryErro
     Ok(memory.save(vault, retainer.cluster)?)
 }
 
+/// A person takes the forgetting of a snapshot in the primary back, or (`again`) lets it be forgotten after all. The marker
+/// stays, for nobody may delete it; it counts only while the decision stands, so what was not deleted yet stays from now on.
+/// True when that changes something.
+pub fn undo(retainer: &Retainer<'_>, seq: u64, again: bool, now: Timestamp) -> Result<bool, PrimaryError> {
+    let (vault, cluster) = (retainer.folder.vault(), retainer.cluster);
+    let row = retainer.catalogue.snapshot(cluster.as_str(), seq)?;
+    if row.is_none_or(|r| matches!(r.state, State::Rejected | State::Checkpoint)) {
+        return Err(RetainError::NoSnapshot { cluster: cluster.clone(), seq }.into());
+    }
+    let mut undone = memory::undone(vault, cluster)?;
+    let changed = if again { undone.remove(&seq) } else { undone.insert(seq) };
+    if !changed {
+        return Ok(false);
+    }
+    memory::keep_undone(vault, cluster, &undone)?;
+    let event = if again { "primary-undo-ended" } else { "primary-forgetting-undone" };
+    let event = Event::new(event, layout::manifest(seq), "by a person");
+    audit::append(&retainer.folder, cluster, retainer.receipt_key, "operator", vec![event], now)?;
+    Ok(true)
+}
+
 /// How many at most go at once: a part of all, and at least one.
 fn caps(caps: Caps, all: usize) -> usize {
     caps.snapshots.min((all * caps.percent / 100).max(1))

@@ -13,10 +13,14 @@ mod heal;
 pub mod judge;
 pub(crate) mod list;
 mod manifests;
+pub mod meter;
+mod pulling;
+pub mod quota;
 pub mod recover;
 pub mod reread;
 pub(crate) mod snapshots;
 mod sweep;
+pub mod transfers;
 pub mod verify;
 
 use crate::activity::Activity;
@@ -30,8 +34,11 @@ use error::{FetchError, PullError};
 use fetch::{Fetcher, Patience};
 use jiff::Timestamp;
 use lifeboat_common::clock::Clock;
+use meter::Meter;
+use quota::Days;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use tokio::sync::Semaphore;
 
 /// What all pulls share.
 #[derive(Debug, Clone)]
@@ -40,9 +47,11 @@ pub struct Replicator {
     pub catalogue: Arc<Catalogue>,
     pub clock: Arc<dyn Clock>,
     pub activity: Arc<Activity>,
-    /// Transfers at a time.
+    /// Transfers at a time, over all sources, at most.
     pub transfers: usize,
     pub patience: Patience,
+    /// One for each of the transfers.
+    places: Arc<Semaphore>,
 }
 
 /// What a pull did.
@@ -71,6 +80,7 @@ pub(crate) struct Cycle {
     clock: Arc<dyn Clock>,
     activity: Arc<Activity>,
     transfers: usize,
+    places: Arc<Semaphore>,
     /// When it began.
     now: Timestamp,
     findings: Mutex<Vec<Finding>>,
@@ -78,7 +88,31 @@ pub(crate) struct Cycle {
     forgotten: OnceLock<BTreeSet<u64>>,
 }
 
+/// Objects that are held in memory as a whole, at a time.
+const WHOLE: usize = 8;
+/// No more transfers than this, whatever the configuration says.
+const TRANSFERS_MAX: usize = 256;
+/// Open files that one transfer needs, with some to spare.
+const FILES_PER_TRANSFER: u64 = 4;
+
 impl Replicator {
+    /// With at most `transfers`, or as many as this process may have files open for.
+    #[must_use]
+    pub fn new(
+        vault: Arc<Vault>,
+        catalogue: Arc<Catalogue>,
+        clock: Arc<dyn Clock>,
+        activity: Arc<Activity>,
+        transfers: usize,
+        patience: Patience,
+    ) -> Self {
+        let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let fit = files.and_then(|files| usize::try_from(files / FILES_PER_TRANSFER).ok());
+        let transfers = transfers.min(fit.unwrap_or(TRANSFERS_MAX)).clamp(1, TRANSFERS_MAX);
+        let places = Arc::new(Semaphore::new(transfers));
+        Self { vault, catalogue, clock, activity, transfers, patience, places }
+    }
+
     /// Pulls what is new from `source`. Never fails as a whole: what went wrong is in the outcome and in the alarms.
     pub async fn pull(&self, source: &Arc<Source>) -> Outcome {
         let mut outcome = Outcome { cluster: source.cluster.to_string(), ..Outcome::default() };
@@ -92,7 +126,7 @@ impl Replicator {
             Err(error) => self.report(source, error),
         };
         // Also when the source could not be asked: that is when backups grow old.
-        let aged = self.look_at_age(source);
+        let aged = self.look_at_age(source).and_then(|()| self.look_at_space(source));
         let written = before.map_err(PullError::from).and_then(|before| self.write_down(source, &before));
         outcome.error = result.and(aged).and(written).err();
         let cluster = outcome.cluster.as_str();
@@ -108,15 +142,40 @@ impl Replicator {
         let trusted = charters::trusted(&folder, &source.owner, &source.cluster)?;
         let (Some(first), Some(newest)) = (trusted.first(), trusted.last()) else { return Ok(()) };
         let (cluster, now) = (source.cluster.as_str(), self.clock.now());
-        let rows = self.catalogue.snapshots(cluster)?;
+        let rows = self.catalogue.youngest(cluster)?;
         let rpo_hours = newest.charter().policy.rpo_hours;
         let findings = age::findings(cluster, &rows, rpo_hours, first.charter().created, now);
-        for finding in &findings {
+        self.say(cluster, Stage::Age, &findings, now)
+    }
+
+    /// Raises and ends the alarm of a disk that fills.
+    fn look_at_space(&self, source: &Source) -> Result<(), PullError> {
+        let (cluster, now) = (source.cluster.as_str(), self.clock.now());
+        let today = now.to_zoned(source.limits.zone.clone()).date();
+        let pace = self.days(cluster)?.pace(today).unwrap_or(0);
+        let (free, floor) = self.vault.room()?;
+        let vault = self.vault.root().display().to_string();
+        let findings: Vec<Finding> = quota::filling(&vault, free, floor, pace).into_iter().collect();
+        self.say(cluster, Stage::Space, &findings, now)
+    }
+
+    fn days(&self, cluster: &str) -> Result<Days, PullError> {
+        Ok(self.catalogue.cursor(cluster, Cursor::Days)?.unwrap_or_default().parse().unwrap_or_default())
+    }
+
+    fn say(
+        &self,
+        cluster: &str,
+        stage: Stage,
+        findings: &[Finding],
+        now: Timestamp,
+    ) -> Result<(), PullError> {
+        for finding in findings {
             if self.catalogue.raise(cluster, finding, now)? {
                 tracing::warn!(cluster, kind = finding.kind.name(), why = finding.why, "Alarm");
             }
         }
-        self.catalogue.settle_alarms(cluster, Stage::Age, &findings)?;
+        self.catalogue.settle_alarms(cluster, stage, findings)?;
         Ok(())
     }
 
@@ -131,16 +190,24 @@ impl Replicator {
 
     async fn begin(&self, source: &Arc<Source>) -> Result<Cycle, PullError> {
         let folder = self.vault.folder(&source.cluster);
-        let (activity, patience) = (Arc::clone(&self.activity), self.patience);
-        let store = source.store().await?;
+        let fetcher = Fetcher {
+            store: source.store().await?,
+            folder: folder.clone(),
+            patience: self.patience,
+            activity: Arc::clone(&self.activity),
+            meter: Arc::new(Meter::default()),
+            source: Arc::clone(source),
+            clock: Arc::clone(&self.clock),
+        };
         Ok(Cycle {
-            fetcher: Fetcher { store, folder: folder.clone(), patience, activity },
+            fetcher,
             source: Arc::clone(source),
             folder,
             catalogue: Arc::clone(&self.catalogue),
             clock: Arc::clone(&self.clock),
             activity: Arc::clone(&self.activity),
-            transfers: self.transfers.clamp(1, 64),
+            transfers: self.transfers,
+            places: Arc::clone(&self.places),
             now: self.clock.now(),
             findings: Mutex::default(),
             forgotten: OnceLock::new(),

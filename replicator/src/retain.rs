@@ -55,6 +55,9 @@ pub enum RetainError {
     NoSnapshot { cluster: ClusterName, seq: u64 },
 }
 
+/// Why a snapshot was forgotten that could not be completed.
+pub const INCOMPLETE: &str = "incomplete";
+
 /// What a pass works on.
 #[derive(Debug)]
 pub struct Retainer<'a> {
@@ -71,6 +74,8 @@ pub struct Retainer<'a> {
 pub struct Forgettable {
     seq: u64,
     manifest: Sha256,
+    /// It was never whole here.
+    incomplete: bool,
 }
 
 impl Forgettable {
@@ -130,7 +135,7 @@ impl<'a> Retainer<'a> {
                 collect_after: now
                     .checked_add(SignedDuration::from_hours(i64::from(in_force.grace_hours)))
                     .unwrap_or(Timestamp::MAX),
-                why: "retention".to_owned(),
+                why: if decided.incomplete { INCOMPLETE } else { "retention" }.to_owned(),
             };
             self.folder.keep_tombstone(&decided, &tombstone.sign(self.receipt_key), now)?;
             tracing::info!(cluster = %self.cluster, seq = decided.seq, "Forgotten by the retention");
@@ -164,7 +169,13 @@ impl<'a> Retainer<'a> {
         let by_seq: BTreeMap<u64, &SnapshotRow> = rows.iter().map(|r| (r.seq, r)).collect();
         let due = due
             .into_iter()
-            .filter_map(|seq| by_seq.get(&seq).map(|row| Forgettable { seq, manifest: row.sha256 }))
+            .filter_map(|seq| {
+                by_seq.get(&seq).map(|row| Forgettable {
+                    seq,
+                    manifest: row.sha256,
+                    incomplete: row.state == State::Pending,
+                })
+            })
             .collect();
         let decisions =
             decisions.into_iter().filter_map(|d| by_seq.get(&d.seq).map(|row| ((*row).clone(), d))).collect();
@@ -226,6 +237,9 @@ impl<'a> Retainer<'a> {
         let lock = self.folder.vault().lock_exclusive()?;
         let tombstones = self.tombstones(&self.charters()?)?;
         let tombstone = tombstones.get(&seq).ok_or_else(|| cannot("it is not forgotten"))?;
+        if tombstone.why == INCOMPLETE {
+            return Err(cannot("it was never whole here, so there is nothing to bring back"));
+        }
         if tombstone.collect_after <= now {
             return Err(cannot("its time of grace is over and its packs may be gone"));
         }

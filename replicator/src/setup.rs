@@ -9,7 +9,7 @@ use crate::replicate::Replicator;
 use crate::replicate::fetch::Patience;
 use crate::retain;
 use crate::scrub::{self, Record};
-use crate::source::{Source, SourceError};
+use crate::source::{Limits, Source, SourceError};
 use crate::vault::{self, Host, MinFree, Vault, VaultError, VaultOptions, Work, parse_size};
 use lifeboat_common::clock::Clock;
 use lifeboat_common::config::{self, ConfigError, ReplicatorConfig};
@@ -128,6 +128,9 @@ fn check_source(
     if let Some(Err(why)) = source.reread_rate.as_ref().map(|rate| parse_size(rate)) {
         return bad(&[Key("reread_rate")], format!("reread_rate: {why}"));
     }
+    if let Err(why) = Limits::new(&source.limits) {
+        return bad(&[Key("limits")], why);
+    }
     let percents = [
         ("retain", source.retain.as_ref().and_then(|r| r.max_percent)),
         ("retention", source.retention.max_percent),
@@ -184,7 +187,7 @@ pub fn open(
     let catalogue = Arc::new(Catalogue::open(&vault.catalogue())?);
     let activity = Arc::new(Activity::new(mode));
     let (transfers, patience) = (config.transfers, Patience::default());
-    Ok(Replicator { vault, catalogue, clock, activity, transfers, patience })
+    Ok(Replicator::new(vault, catalogue, clock, activity, transfers, patience))
 }
 
 /// Opens every source of the configuration.

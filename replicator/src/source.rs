@@ -1,9 +1,14 @@
 //! A source: one cluster's folder in a primary, and the keys that go with it. Owns how its files and its store are found.
 
+pub mod bandwidth;
+
+use crate::replicate::quota::Quota;
 use crate::replicate::reread;
 use crate::vault::parse_size;
+use bandwidth::{Bandwidth, Schedule};
+use jiff::tz::TimeZone;
 use lifeboat_common::clock::Clock;
-use lifeboat_common::config::SourceConfig;
+use lifeboat_common::config::{LimitsConfig, SourceConfig};
 use lifeboat_common::keys::{self, KeyError, Readers};
 use lifeboat_common::store::{ReadStore, S3Options, SharedRead, StoreError, StoreUrl};
 use lifeboat_format::crypto::sign::{SigningKey, VerifyKey};
@@ -22,8 +27,33 @@ pub enum SourceError {
     Pem { cluster: ClusterName, path: PathBuf, source: FormatError },
     #[error("reread_rate of cluster {cluster}: {why}")]
     Rate { cluster: ClusterName, why: String },
+    #[error("Cluster {cluster}: {why}")]
+    Limits { cluster: ClusterName, why: String },
     #[error("{source}; see [[source]] of cluster {cluster}")]
     Store { cluster: ClusterName, source: StoreError },
+}
+
+/// What a source may take.
+#[derive(Debug)]
+pub struct Limits {
+    pub bandwidth: Bandwidth,
+    pub quota: Quota,
+    /// Where days begin.
+    pub zone: TimeZone,
+}
+
+impl Limits {
+    /// The first thing that is wrong with the table, where something is.
+    pub fn new(config: &LimitsConfig) -> Result<Self, String> {
+        let size = |key: &str, text: &Option<String>| {
+            text.as_deref().map(|t| parse_size(t).map_err(|why| format!("limits.{key}: {why}"))).transpose()
+        };
+        Ok(Self {
+            bandwidth: Bandwidth::new(Schedule::new(config)?),
+            quota: Quota { per_day: size("per_day", &config.per_day)?, total: size("total", &config.total)? },
+            zone: bandwidth::zone(config)?,
+        })
+    }
 }
 
 /// One cluster to pull.
@@ -35,6 +65,7 @@ pub struct Source {
     pub receipt_key: SigningKey,
     /// Bytes per second of packs that are read again there.
     pub reread_rate: u64,
+    pub limits: Limits,
     store: SharedRead,
     /// Where the URL may already be the cluster's own folder.
     itself: Option<SharedRead>,
@@ -50,6 +81,7 @@ impl Source {
             owner,
             receipt_key,
             reread_rate: reread::RATE,
+            limits: Limits::new(&LimitsConfig::default()).expect("no limit is none that is wrong"),
             store,
             itself: None,
             chosen: OnceLock::new(),
@@ -70,6 +102,8 @@ impl Source {
             source.reread_rate =
                 parse_size(rate).map_err(|why| SourceError::Rate { cluster: cluster.clone(), why })?;
         }
+        source.limits = Limits::new(&config.limits)
+            .map_err(|why| SourceError::Limits { cluster: cluster.clone(), why })?;
         match &config.repo {
             StoreUrl::File(folder) if folder.join(layout::CHARTER).is_dir() => source.store = itself,
             StoreUrl::File(_) => {}

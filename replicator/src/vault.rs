@@ -224,6 +224,12 @@ impl Vault {
         }
     }
 
+    /// Bytes that are free, and those of them that stay free.
+    pub fn room(&self) -> Result<(u64, u64), VaultError> {
+        let space = self.disk.space().map_err(|e| self.fail("look for room in", "", e))?;
+        Ok((space.free, self.min_free.of(space.total)))
+    }
+
     /// Promises room for `bytes`, or says that the disk is full.
     pub fn reserve(self: &Arc<Self>, bytes: u64) -> Result<Reserved, VaultError> {
         let space = self.disk.space().map_err(|e| self.fail("look for room in", "", e))?;

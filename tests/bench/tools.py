@@ -7,11 +7,11 @@ import sys
 import tempfile
 import time
 
-BIN = os.path.abspath("target/release")
+BIN = os.path.abspath(os.path.join(os.environ.get("CARGO_TARGET_DIR", "target"), "release"))
 
 
 class Run:
-    """How a command went: wall and CPU seconds, peak memory in MB, standard output."""
+    """How a command went: wall and CPU seconds, peak memory in MB, standard output and standard error."""
 
     def __init__(self, args, env=None, cwd=None):
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
@@ -24,9 +24,9 @@ class Run:
             self.cpu, self.rss = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
             out.seek(0)
             err.seek(0)
-            self.out = out.read().decode()
+            self.out, self.err = out.read().decode(), err.read().decode()
             if process.returncode != 0:
-                sys.exit(f"{args} ended with {process.returncode}:\n{err.read().decode()}\n{self.out}")
+                sys.exit(f"{args} ended with {process.returncode}:\n{self.err}\n{self.out}")
 
 
 def peers():

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the real programs that the tests run against, once per version, into the user's cache folder:
 # etcd, Kubernetes (API server, controller manager, kubectl; with NODE=1 scheduler, kubelet, kube-proxy),
-# versitygw, and with MINIO=1 a MinIO server; with BENCH=1 the other backup tools of `make bench`: restic, kopia and
+# versitygw, and with MINIO=1 a MinIO server; with BENCH=1 the other tools of `make bench`: rclone, restic, kopia and
 # rustic (the last with cargo, some ten minutes). Needs Go and its module proxy; writes nothing elsewhere.
 set -euo pipefail
 
@@ -13,6 +13,7 @@ MINIO_VERSION=v0.0.0-20260212201848-7aac2a2c5b7c
 RESTIC=0.19.1
 KOPIA=0.23.1
 RUSTIC=0.11.4
+RCLONE=1.76.0
 CACHE=${LIFEBOAT_PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/lifeboat/peers}
 mkdir -p "$CACHE"
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/lifeboat-peers.XXXXXX")
@@ -111,7 +112,32 @@ build_rustic() {
   install_as "rustic-$RUSTIC"
 }
 
+# rclone with the two back ends that the benchmark needs: all of them take some ten minutes more.
+build_rclone() {
+  [ -x "$CACHE/rclone-$RCLONE/rclone" ] && return 0
+  echo "peers: building rclone $RCLONE"
+  mkdir -p "$WORK/rclone" "$WORK/out"; cd "$WORK/rclone"
+  printf 'module peers\ngo 1.25.0\nrequire github.com/rclone/rclone v%s\n' "$RCLONE" > go.mod
+  cat > main.go <<'GO'
+package main
+
+import (
+	_ "github.com/rclone/rclone/backend/local"
+	_ "github.com/rclone/rclone/backend/s3"
+	"github.com/rclone/rclone/cmd"
+	_ "github.com/rclone/rclone/cmd/copy"
+	_ "github.com/rclone/rclone/cmd/version"
+)
+
+func main() { cmd.Main() }
+GO
+  go mod tidy
+  go build -ldflags '-s -w' -o "$WORK/out/rclone" .
+  install_as "rclone-$RCLONE"
+}
+
 build_bench() {
+  build_rclone
   build_main "restic-$RESTIC" github.com/restic/restic "$RESTIC" github.com/restic/restic/cmd/restic restic
   build_main "kopia-$KOPIA" github.com/kopia/kopia "$KOPIA" github.com/kopia/kopia kopia
   # Without it the benchmark leaves its column out.
@@ -133,7 +159,7 @@ build_kubernetes "kubernetes-$KUBERNETES" kube-apiserver kube-controller-manager
     [ ! -x "$CACHE/kubernetes-node-$KUBERNETES/$p" ] || echo "$p=$CACHE/kubernetes-node-$KUBERNETES/$p"; done
   echo "versitygw=$CACHE/versitygw-$VERSITYGW/versitygw"
   [ ! -x "$CACHE/minio-$MINIO_VERSION/minio" ] || echo "minio=$CACHE/minio-$MINIO_VERSION/minio"
-  for p in "restic-$RESTIC/restic" "kopia-$KOPIA/kopia" "rustic-$RUSTIC/rustic"; do
+  for p in "rclone-$RCLONE/rclone" "restic-$RESTIC/restic" "kopia-$KOPIA/kopia" "rustic-$RUSTIC/rustic"; do
     [ ! -x "$CACHE/$p" ] || echo "${p##*/}=$CACHE/$p"; done
 } > "$CACHE/programs.new"
 mv "$CACHE/programs.new" "$CACHE/programs"

@@ -3,8 +3,8 @@
 use super::{AGENT_KEY, AgentFiles, CA, CHARTER, CREDENTIALS, RECEIPT_KEY};
 use anyhow::Result;
 use lifeboat_common::config::{
-    AgentConfig, HttpConfig, NotifyConfig, ReplicatorConfig, RepositoryConfig, RetentionConfig, ScrubConfig,
-    SourceConfig,
+    AgentConfig, HttpConfig, LimitsConfig, NotifyConfig, ReplicatorConfig, RepositoryConfig, RetentionConfig,
+    ScrubConfig, SourceConfig,
 };
 use lifeboat_common::store::S3Options;
 
@@ -68,12 +68,13 @@ pub(super) fn replicator_toml(facts: &RepositoryConfig) -> Result<String> {
         retain: None,
         heal: None,
         reread_rate: None,
+        limits: LimitsConfig::default(),
     };
     let config = ReplicatorConfig {
         vault,
         state: None,
         poll_seconds: 300,
-        transfers: 8,
+        transfers: 96,
         min_free: None,
         scrub: ScrubConfig::default(),
         http: HttpConfig::default(),

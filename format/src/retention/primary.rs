@@ -30,6 +30,8 @@ pub enum PrimaryReason {
     Young,
     /// The vault does not hold it whole.
     NotInVault,
+    /// A person took the decision to forget it back.
+    Undone,
     /// One of the three that end the chain: agents build on them.
     Newest,
 }

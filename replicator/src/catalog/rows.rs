@@ -227,6 +227,45 @@ impl Catalogue {
         })
     }
 
+    /// Slots above `after` and what they are to the vault, ascending.
+    pub fn states(&self, cluster: &str, after: u64) -> Result<Vec<(u64, State)>> {
+        self.run("read", |c| {
+            let sql = "SELECT seq, state FROM snapshots WHERE cluster = ?1 AND seq > ?2 ORDER BY seq";
+            let state = |row: &Row<'_>| row.get_ref(1)?.as_str().map(State::parse).map_err(|e| unfit(1, e));
+            c.prepare(sql)?
+                .query_map(params![cluster, signed(after)], |row| Ok((number(row, 0)?, state(row)?)))?
+                .collect()
+        })
+    }
+
+    pub fn snapshot(&self, cluster: &str, seq: u64) -> Result<Option<SnapshotRow>> {
+        self.run("read", |c| {
+            let sql = format!("SELECT {COLUMNS} FROM snapshots WHERE cluster = ?1 AND seq = ?2");
+            c.prepare_cached(&sql)?.query_row(params![cluster, signed(seq)], SnapshotRow::read).optional()
+        })
+    }
+
+    /// The one whose manifest's payload has this hash.
+    pub fn by_manifest(&self, cluster: &str, sha256: &Sha256) -> Result<Option<SnapshotRow>> {
+        self.run("read", |c| {
+            let sql = format!("SELECT {COLUMNS} FROM snapshots WHERE cluster = ?1 AND sha256 = ?2 LIMIT 1");
+            c.prepare(&sql)?.query_row(params![cluster, sha256.to_hex()], SnapshotRow::read).optional()
+        })
+    }
+
+    /// Of each coverage and state the one that was made last, ascending; rejected ones left out.
+    pub fn youngest(&self, cluster: &str) -> Result<Vec<SnapshotRow>> {
+        self.run("read", |c| {
+            let sql = format!(
+                "SELECT {COLUMNS} FROM snapshots WHERE cluster = ?1 AND seq IN
+                   (SELECT seq FROM (SELECT seq, max(min(claimed, first_seen)) FROM snapshots
+                                     WHERE cluster = ?1 AND state != 'rejected' GROUP BY coverage, state))
+                 ORDER BY seq"
+            );
+            c.prepare(&sql)?.query_map([cluster], SnapshotRow::read)?.collect()
+        })
+    }
+
     pub fn put_snapshot(&self, cluster: &str, s: &SnapshotRow) -> Result<()> {
         self.run("write", |c| put_snapshot(c, cluster, s))
     }
@@ -308,20 +347,22 @@ impl Catalogue {
         })
     }
 
-    /// [`Catalogue::packs_between`], each with the last slot that needs it.
+    /// [`Catalogue::packs_between`], at most `limit`, each with the last slot that needs it.
     pub fn packs_with_last(
         &self,
         cluster: &str,
         after: Option<Sha256>,
         until: Option<Sha256>,
+        limit: usize,
     ) -> Result<Vec<(HeldPack, u64)>> {
         let (after, until) = (after.map_or(vec![], |h| h.0.to_vec()), until.unwrap_or(Sha256([255; 32])));
         self.run("read", |c| {
             let sql =
                 "SELECT sha256, size, last_seq FROM packs WHERE cluster = ?1 AND sha256 > ?2 AND sha256 <= ?3
-                       ORDER BY sha256";
+                       ORDER BY sha256 LIMIT ?4";
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
             c.prepare(sql)?
-                .query_map(params![cluster, after, &until.0[..]], |row| {
+                .query_map(params![cluster, after, &until.0[..], limit], |row| {
                     Ok((HeldPack { sha256: Sha256(row.get(0)?), size: number(row, 1)? }, number(row, 2)?))
                 })?
                 .collect()

@@ -46,6 +46,18 @@ pub(crate) struct One {
     cluster: Option<String>,
 }
 
+#[derive(clap::Args)]
+pub(crate) struct Undo {
+    #[command(flatten)]
+    pub(crate) one: One,
+    /// In the primary: what was not deleted there yet stays
+    #[arg(long)]
+    primary: bool,
+    /// With --primary: let it be forgotten there after all
+    #[arg(long, requires = "primary")]
+    again: bool,
+}
+
 /// What each of the commands works on.
 pub(crate) struct Opened {
     pub(crate) config: ReplicatorConfig,
@@ -167,9 +179,25 @@ pub(crate) fn hold(
     })
 }
 
-pub(crate) fn undo(config: ReplicatorConfig, one: &One, clock: &dyn Clock) -> anyhow::Result<String> {
+pub(crate) fn undo(config: ReplicatorConfig, args: &Undo, clock: &dyn Clock) -> anyhow::Result<String> {
     let opened = open(config, clock)?;
+    let one = &args.one;
     let source = only(&opened.config, one.cluster.as_deref())?;
+    if args.primary {
+        let (seq, cluster, now) = (one.seq, &source.cluster, clock.now());
+        let undo = |retainer: &Retainer<'_>| Ok(primary::undo(retainer, seq, args.again, now)?);
+        let changed = with_retainer(&opened, source, undo)?;
+        return Ok(match (changed, args.again) {
+            (false, false) => format!("Snapshot {seq} of {cluster} was kept in the primary already\n"),
+            (false, true) => format!("Snapshot {seq} of {cluster} was not kept in the primary by an undo\n"),
+            (true, false) => format!(
+                "Snapshot {seq} of {cluster} stays in the primary, as far as it was not deleted there yet; `undo --primary --again` ends that\n"
+            ),
+            (true, true) => {
+                format!("Snapshot {seq} of {cluster} is kept in the primary by its policy again\n")
+            }
+        });
+    }
     with_retainer(&opened, source, |retainer| Ok(retainer.undo(one.seq, clock.now())?))?;
     let (seq, cluster) = (one.seq, &source.cluster);
     Ok(format!("Snapshot {seq} of {cluster} is kept again; hold it, or the next pass forgets it once more\n"))

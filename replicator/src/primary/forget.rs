@@ -1,6 +1,6 @@
 //! Forgetting in a primary: which snapshots, by the policy and by what the vault has; and the markers that say so there.
 
-use super::{Pass, Primary, PrimaryError, caps};
+use super::{Pass, Primary, PrimaryError, caps, memory};
 use crate::catalog::{Side, SnapshotRow, State};
 use crate::replicate::{list, snapshots};
 use crate::retain::Retainer;
@@ -45,7 +45,11 @@ pub(super) fn decide(
         },
     };
     let subjects: Vec<OnPrimary> = rows.iter().map(on).collect();
-    let decisions = decide_primary(&subjects, hours, now);
+    let mut decisions = decide_primary(&subjects, hours, now);
+    let undone = memory::undone(retainer.folder.vault(), retainer.cluster)?;
+    for decision in decisions.iter_mut().filter(|d| undone.contains(&d.seq)) {
+        decision.keep = decision.keep.or(Some(PrimaryReason::Undone));
+    }
     Ok(rows.into_iter().cloned().zip(decisions).collect())
 }
 

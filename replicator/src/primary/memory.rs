@@ -66,6 +66,22 @@ pub fn forgotten(vault: &Vault, cluster: &ClusterName) -> Result<BTreeSet<u64>, 
     Ok(String::from_utf8_lossy(&text).lines().filter_map(|l| l.parse().ok()).collect())
 }
 
+/// Slots of which a person took the forgetting in the primary back.
+pub fn undone(vault: &Vault, cluster: &ClusterName) -> Result<BTreeSet<u64>, VaultError> {
+    let text =
+        vault.read_own(&format!("{}.txt", name("undone", cluster)), FORGOTTEN_MAX)?.unwrap_or_default();
+    Ok(String::from_utf8_lossy(&text).lines().filter_map(|l| l.parse().ok()).collect())
+}
+
+pub(super) fn keep_undone(
+    vault: &Vault,
+    cluster: &ClusterName,
+    undone: &BTreeSet<u64>,
+) -> Result<(), VaultError> {
+    let text: String = undone.iter().map(|seq| format!("{seq}\n")).collect();
+    vault.replace_own(&format!("{}.txt", name("undone", cluster)), text.as_bytes())
+}
+
 pub(super) fn add_forgotten(
     vault: &Vault,
     cluster: &ClusterName,

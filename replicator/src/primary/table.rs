@@ -39,6 +39,7 @@ fn words(reason: PrimaryReason) -> &'static str {
     match reason {
         PrimaryReason::Young => "young",
         PrimaryReason::NotInVault => "not whole in the vault",
+        PrimaryReason::Undone => "undone by a person",
         PrimaryReason::Newest => "one of the newest three",
     }
 }

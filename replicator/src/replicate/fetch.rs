@@ -4,11 +4,14 @@
 //! are damage. Judges no content.
 
 use super::error::FetchError;
+use super::meter::Meter;
 use super::verify::{self, Content, Damage, Kind, Named, Verified};
 use crate::activity::Activity;
+use crate::source::Source;
 use crate::vault::{Folder, Staged, VaultError};
 use bytes::Bytes;
 use futures::StreamExt as _;
+use lifeboat_common::clock::Clock;
 use lifeboat_common::progress::Progress;
 use lifeboat_common::store::{Body, SharedRead, StoreError, StoreErrorKind};
 use lifeboat_format::id::Sha256;
@@ -17,6 +20,10 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+/// A wait for the bandwidth limit is cut into such naps, each a sign of life.
+const NAP: Duration = Duration::from_secs(1);
 
 /// How long to bear with a source.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +49,10 @@ pub struct Fetcher {
     pub folder: Folder,
     pub patience: Patience,
     pub activity: Arc<Activity>,
+    pub meter: Arc<Meter>,
+    /// Whose bandwidth it is, and what time it is there.
+    pub source: Arc<Source>,
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Fetcher {
@@ -119,8 +130,12 @@ impl Fetcher {
     }
 
     async fn begin(&self, key: &str) -> Result<(u64, Body), FetchError> {
+        let asked = Instant::now();
         match self.store.get_stream(key).await {
-            Ok((entry, body)) => Ok((entry.size, body)),
+            Ok((entry, body)) => {
+                self.meter.answered(asked.elapsed());
+                Ok((entry.size, body))
+            }
             // A source that went away as a whole has every object missing: ask once more before that is said of one.
             Err(error) if error.kind == StoreErrorKind::NotFound => match self.store.head(key).await? {
                 None => Err(FetchError::Missing { key: key.to_owned() }),
@@ -147,11 +162,30 @@ impl Fetcher {
                 let detail = format!("the body is longer than the {size} bytes announced");
                 Err(StoreError::new(StoreErrorKind::Protocol, "get", self.target(key), detail))
             }
-            Ok(Some(piece)) => piece.map(Some),
+            Ok(Some(piece)) => {
+                let piece = piece?;
+                self.meter.arrived(piece.len());
+                self.pay(piece.len()).await;
+                Ok(Some(piece))
+            }
             Ok(None) if received < size => {
                 Err(self.unavailable(key, &format!("the body ended after {received} of {size} bytes")))
             }
             Ok(None) => Ok(None),
+        }
+    }
+
+    /// Waits until `bytes` that were read are within the source's bandwidth.
+    async fn pay(&self, bytes: usize) {
+        let now = Instant::now();
+        let until = now + self.source.limits.bandwidth.pay(bytes, self.clock.now(), now);
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            self.activity.tick();
+            tokio::time::sleep(left.min(NAP)).await;
         }
     }
 
@@ -219,6 +253,7 @@ impl Fetcher {
                     if error.kind.is_transient() && attempt < self.patience.attempts =>
                 {
                     self.activity.tick();
+                    self.meter.strained();
                     let pause = self.patience.pause.saturating_mul(1 << (attempt - 1).min(6));
                     let pause = error.retry_after.map_or(pause, |asked| asked.max(pause));
                     tracing::debug!(%error, attempt, ?pause, "Fetching again");

@@ -3,7 +3,7 @@
 
 use super::error::{FetchError, PullError};
 use super::verify::{CharterFile, EpochFile, Kind, List, Named, Pack};
-use super::{Cycle, blocking};
+use super::{Cycle, WHOLE, blocking};
 use crate::alarm::{AlarmKind, Stage};
 use crate::audit;
 use crate::catalog::{Damaged, Side};
@@ -56,7 +56,7 @@ pub(super) async fn run(cycle: &Cycle) -> Result<(), PullError> {
     cycle.activity.busy(cycle.cluster(), format!("healing {} damaged files", damaged.len()));
     let mut healing = stream::iter(damaged)
         .map(|damaged| async move { (heal(cycle, &damaged).await, damaged) }.boxed())
-        .buffer_unordered(cycle.transfers);
+        .buffer_unordered(WHOLE.min(cycle.transfers));
     let (mut events, mut open) = (Vec::new(), Vec::new());
     let mut failed = None;
     while let Some((healed, damaged)) = healing.next().await {
@@ -226,7 +226,7 @@ async fn manifest(cycle: &Cycle, seq: u64, sha256: Sha256, signer: VerifyKey) ->
         Err(FetchError::Store(error)) => return Err(error.into()),
         Err(FetchError::Vault(error)) => return Err(error.into()),
     };
-    let row = cycle.catalogue.snapshots(cycle.cluster())?.into_iter().find(|r| r.seq == seq);
+    let row = cycle.catalogue.snapshot(cycle.cluster(), seq)?;
     let first_seen = row.map_or(cycle.now, |r| r.first_seen);
     let folder = cycle.folder.clone();
     blocking("healing", move || {

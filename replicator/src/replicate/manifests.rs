@@ -7,7 +7,7 @@ use super::charters::Charters;
 use super::error::{FetchError, PullError};
 use super::judge::{Accepted, Judge, Reason, Ruling};
 use super::list::{self, Listed};
-use super::{Cycle, blocking};
+use super::{Cycle, WHOLE, blocking};
 use crate::alarm::{AlarmKind, Stage};
 use crate::catalog::{Cursor, Slot, SnapshotRow};
 use futures::{FutureExt as _, StreamExt as _, stream};
@@ -18,6 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Slots set aside that are fetched again in each pull, in turn, to see whether they were repaired.
 const LOOKS: usize = 2;
+/// Slots of one kind that have an alarm each.
+const NAMED: usize = 100;
 
 /// What a pull found under `manifests/`.
 struct Found {
@@ -30,29 +32,83 @@ struct Found {
 /// Judges what is new.
 pub(super) async fn update(cycle: &Cycle, charters: &Charters) -> Result<(), PullError> {
     let cluster = cycle.cluster();
-    let known = cycle.catalogue.snapshots(cluster)?;
+    let known = known(cycle, charters)?;
     let judge = Judge::new(charters, &cycle.source.cluster, &known, cycle.now);
     let head = judge.head();
+    let rows = rows_after(cycle, head.map_or(0, |h| h.seq))?;
     let after = head.map(|h| layout::manifest(h.seq));
-    let listed = list::all(&*cycle.fetcher.store, layout::MANIFESTS, after.as_deref()).await?;
-    if let Some(head) = head {
-        check_head(cycle, head.seq, head.sha256).await?;
-    }
+    // Together: a far source costs a round trip for each.
+    let listing = async {
+        Ok::<_, PullError>(list::all(&*cycle.fetcher.store, layout::MANIFESTS, after.as_deref()).await?)
+    };
+    let head_there = async {
+        match head {
+            Some(head) => check_head(cycle, head.seq, head.sha256).await,
+            None => Ok(()),
+        }
+    };
+    let (listed, ()) = tokio::try_join!(listing, head_there)?;
     let listed = listed.into_iter().map(|l| (l.key.clone(), l)).collect();
     let mut found = Found { listed, changed: false };
     look_again(cycle, after.as_deref(), &mut found).await?;
-    note_new(cycle, charters, &known, &mut found)?;
+    note_new(cycle, charters, &rows, &mut found)?;
     if found.changed {
-        judge_all(cycle, judge, &known, &found).await?;
+        judge_all(cycle, judge, &rows, &found).await?;
     }
     let judged_by = judged_by(charters);
     if cycle.catalogue.cursor(cluster, Cursor::JudgedBy)?.as_deref() != Some(&judged_by) {
         cycle.catalogue.set_cursor(cluster, Cursor::JudgedBy, &judged_by)?;
     }
-    for slot in cycle.catalogue.slots(cluster)? {
-        cycle.find(slot.kind, Stage::Manifests, slot.key, slot.why, &slot.next)?;
+    name_slots(cycle)
+}
+
+/// Alarms for what was set aside: some of each kind by name, the rest as a number, so that a flood of junk floods no one.
+fn name_slots(cycle: &Cycle) -> Result<(), PullError> {
+    let mut counts: BTreeMap<AlarmKind, usize> = BTreeMap::new();
+    for slot in cycle.catalogue.slots(cycle.cluster())? {
+        let count = counts.entry(slot.kind).or_default();
+        *count += 1;
+        if *count <= NAMED {
+            cycle.find(slot.kind, Stage::Manifests, slot.key, slot.why, &slot.next)?;
+        }
+    }
+    for (kind, count) in counts.into_iter().filter(|(_, count)| *count > NAMED) {
+        // By magnitude: an alarm that says something else each time would be a new one each time.
+        let why =
+            format!("more than {} objects are like that; the first {NAMED} are named", magnitude(count));
+        let next = "find out who floods the source; what is sound is pulled all the same";
+        cycle.find(kind, Stage::Manifests, layout::MANIFESTS, why, next)?;
     }
     Ok(())
+}
+
+/// The largest of 100, 1000, 10,000 … below `count`, or [`NAMED`].
+fn magnitude(count: usize) -> usize {
+    let mut below = NAMED;
+    while below * 10 < count {
+        below *= 10;
+    }
+    below
+}
+
+/// What a judgment needs of what is known: the newest of each kind, and those that the charter names as ends of keys.
+fn known(cycle: &Cycle, charters: &Charters) -> Result<Vec<SnapshotRow>, PullError> {
+    let (catalogue, cluster) = (&cycle.catalogue, cycle.cluster());
+    let mut rows = Vec::new();
+    for paths in [None, Some(false), Some(true)] {
+        rows.extend(catalogue.newest(cluster, paths)?);
+    }
+    for end in charters.newest().agents.iter().flat_map(|a| [a.from, a.until]).flatten() {
+        rows.extend(catalogue.by_manifest(cluster, &end)?);
+    }
+    rows.sort_by_key(|r| r.seq);
+    rows.dedup_by_key(|r| r.seq);
+    Ok(rows)
+}
+
+/// Slots after the head that have a row: those that a charter took back.
+fn rows_after(cycle: &Cycle, head: u64) -> Result<BTreeSet<u64>, PullError> {
+    Ok(cycle.catalogue.states(cycle.cluster(), head)?.into_iter().map(|(seq, _)| seq).collect())
 }
 
 /// What a judgment depends on beside the manifests.
@@ -138,13 +194,12 @@ async fn look_behind(cycle: &Cycle, head: Option<&str>) -> Result<(), PullError>
 fn note_new(
     cycle: &Cycle,
     charters: &Charters,
-    known: &[SnapshotRow],
+    rows: &BTreeSet<u64>,
     found: &mut Found,
 ) -> Result<(), PullError> {
     let cluster = cycle.cluster();
     let slots: BTreeMap<String, Slot> =
         cycle.catalogue.slots(cluster)?.into_iter().map(|s| (s.key.clone(), s)).collect();
-    let rows: BTreeSet<u64> = known.iter().map(|r| r.seq).collect();
     let before = cycle.catalogue.cursor(cluster, Cursor::JudgedBy)?;
     if before != Some(judged_by(charters)) && !slots.is_empty() {
         found.changed = true;
@@ -190,10 +245,9 @@ fn set_aside(cycle: &Cycle, entry: &Listed, seen: Option<String>, reason: &Reaso
 async fn judge_all(
     cycle: &Cycle,
     mut judge: Judge<'_>,
-    known: &[SnapshotRow],
+    rows: &BTreeSet<u64>,
     found: &Found,
 ) -> Result<(), PullError> {
-    let rows: BTreeSet<u64> = known.iter().map(|r| r.seq).collect();
     let due: Vec<(u64, Listed)> = found
         .listed
         .values()
@@ -204,7 +258,7 @@ async fn judge_all(
     cycle.activity.busy(cycle.cluster(), format!("judging {} manifests", due.len()));
     let mut fetched = stream::iter(due)
         .map(|(seq, entry)| async move { (seq, entry, cycle.fetcher.manifest(seq).await) }.boxed())
-        .buffered(cycle.transfers);
+        .buffered(WHOLE.min(cycle.transfers));
     let mut waits: Option<Reason> = None;
     while let Some((seq, entry, bytes)) = fetched.next().await {
         if let Some(reason) = &waits {

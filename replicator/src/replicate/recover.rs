@@ -99,10 +99,10 @@ fn end_pending(folder: &Folder, catalogue: &Catalogue, cluster: &str) -> Result<
 
 /// Whether the rows and the files name the same manifests.
 fn is_current(folder: &Folder, catalogue: &Catalogue, cluster: &str) -> Result<bool, PullError> {
-    let rows = catalogue.snapshots(cluster)?;
-    let pending: BTreeSet<u64> = rows.iter().filter(|r| r.state == State::Pending).map(|r| r.seq).collect();
-    let placed: BTreeSet<u64> = rows.iter().filter(|r| r.state != State::Pending).map(|r| r.seq).collect();
-    let held = rows.iter().filter(|r| r.state == State::Held).map(|r| r.seq);
+    let rows = catalogue.states(cluster, 0)?;
+    let pending: BTreeSet<u64> = rows.iter().filter(|r| r.1 == State::Pending).map(|r| r.0).collect();
+    let placed: BTreeSet<u64> = rows.iter().filter(|r| r.1 != State::Pending).map(|r| r.0).collect();
+    let held = rows.iter().filter(|r| r.1 == State::Held).map(|r| r.0);
     let receipts: BTreeSet<u64> = folder
         .names(layout::RECEIPTS)?
         .iter()
@@ -263,6 +263,11 @@ impl Rebuild<'_> {
                     let next = "look at the disk; the snapshot itself is whole, its receipt cannot be trusted: put it back, then run rebuild-catalogue";
                     let why = "no receipt key of the charters signed it as it stands";
                     findings.push(damaged(layout::receipt(row.seq), why, next));
+                }
+                None if self.folder.size(&layout::tombstone(row.seq))?.is_some() => {
+                    // Forgotten before it was whole.
+                    row.state = State::Forgotten;
+                    row.forgotten = self.folder.modified(&layout::tombstone(row.seq))?;
                 }
                 None => {
                     // The crash came between the commit and its receipt.

@@ -3,12 +3,12 @@
 
 use super::commit::{self, Committed};
 use super::error::{FetchError, PullError};
-use super::verify::{List, Named, Pack};
-use super::{Cycle, Outcome, blocking, reread};
+use super::pulling::Pulling;
+use super::verify::{List, Named};
+use super::{Cycle, Outcome, blocking};
 use crate::alarm::{AlarmKind, Stage};
 use crate::catalog::{HeldPack, SnapshotRow, State};
 use crate::vault::{Folder, VaultError};
-use futures::{FutureExt as _, StreamExt as _, stream};
 use lifeboat_common::progress::Progress;
 use lifeboat_format::id::Sha256;
 use lifeboat_format::manifest::{Manifest, UnverifiedManifest};
@@ -17,13 +17,20 @@ use lifeboat_format::{layout, limits};
 use std::collections::BTreeMap;
 
 pub(super) async fn complete(cycle: &Cycle, outcome: &mut Outcome) -> Result<(), PullError> {
+    // Learnt over all snapshots of a pull: most are too small to learn anything from.
+    let mut pulling = Pulling::new(cycle)?;
     for row in cycle.catalogue.in_state(cycle.cluster(), State::Pending)? {
-        complete_one(cycle, row, outcome).await?;
+        complete_one(cycle, row, &mut pulling, outcome).await?;
     }
     Ok(())
 }
 
-async fn complete_one(cycle: &Cycle, row: SnapshotRow, outcome: &mut Outcome) -> Result<(), PullError> {
+async fn complete_one(
+    cycle: &Cycle,
+    row: SnapshotRow,
+    pulling: &mut Pulling<'_>,
+    outcome: &mut Outcome,
+) -> Result<(), PullError> {
     let seq = row.seq;
     let Some(manifest) = manifest(cycle, &row).await? else { return Ok(()) };
     let Some(lists) = lists(cycle, &manifest).await? else { return Ok(()) };
@@ -33,13 +40,16 @@ async fn complete_one(cycle: &Cycle, row: SnapshotRow, outcome: &mut Outcome) ->
     let (folder, first_seen) = (cycle.folder.clone(), row.first_seen);
     let names: Vec<Sha256> = packs.keys().copied().collect();
     let wanted = packs.clone();
-    let missing = blocking("packs", move || {
+    let Lacking { mut missing, wrong } = blocking("packs", move || {
         // Named first, looked for after: `collect` spares what is named.
         folder.keep_packs(seq, &names, first_seen)?;
-        missing(&folder, &wanted)
+        lacking(&folder, &wanted)
     })
     .await?;
-    if !fetch(cycle, seq, missing, outcome).await? {
+    if !wrong.is_empty() {
+        missing.extend(set_aside(cycle, wrong).await?);
+    }
+    if !pulling.fetch(seq, missing, outcome).await? {
         return Ok(());
     }
     let packs: Vec<HeldPack> = packs.into_iter().map(|(sha256, size)| HeldPack { sha256, size }).collect();
@@ -194,89 +204,48 @@ pub(crate) fn packs_of(
     Ok(packs)
 }
 
-/// Those of `packs` that the vault does not hold, with their sizes.
-pub(super) fn missing(
-    folder: &Folder,
-    packs: &BTreeMap<Sha256, u64>,
-) -> Result<Vec<(Sha256, u64)>, VaultError> {
-    let mut missing = Vec::new();
-    for (sha256, size) in packs {
-        let key = layout::pack(sha256);
-        match folder.size(&key)? {
-            Some(there) if there == *size => {}
-            None => missing.push((*sha256, *size)),
-            Some(there) => {
-                let (expected, seen) =
-                    (format!("{sha256} over {size} bytes"), format!("a file of {there} bytes"));
-                return Err(VaultError::Damaged { path: folder.full_path(&key), expected, seen });
-            }
-        }
-    }
-    Ok(missing)
-}
-
-/// Fetches, verifies and places packs, several at a time. True when all are there.
-async fn fetch(
-    cycle: &Cycle,
-    seq: u64,
+/// Packs that the vault does not hold as it must, with the sizes that they must have.
+#[derive(Debug, Default)]
+struct Lacking {
     missing: Vec<(Sha256, u64)>,
-    outcome: &mut Outcome,
-) -> Result<bool, PullError> {
-    if missing.is_empty() {
-        return Ok(true);
-    }
-    let (count, bytes) = (missing.len(), missing.iter().map(|(_, size)| size).sum::<u64>());
-    // Named before it begins, so that a disk that is too small is said at once.
-    drop(cycle.folder.vault().reserve(bytes)?);
-    let progress =
-        cycle.activity.progress(cycle.cluster(), format!("Pulling {} {seq}", cycle.cluster()), bytes);
-    let mut transfers = stream::iter(missing)
-        .map(|(sha256, size)| {
-            let progress = progress.clone();
-            async move { fetch_one(cycle, sha256, size, &progress).await.map(|()| size) }.boxed()
-        })
-        .buffer_unordered(cycle.transfers);
-    let mut done = 0;
-    let mut complete = true;
-    while let Some(result) = transfers.next().await {
-        done += 1;
-        match result {
-            Ok(size) => {
-                outcome.packs += 1;
-                outcome.bytes += size;
-            }
-            Err(error) => {
-                note_lost(cycle, &error)?;
-                cycle.object_failed(Stage::Snapshots, error).inspect_err(|_| progress.finish())?;
-                complete = false;
-            }
-        }
-        cycle.activity.busy(cycle.cluster(), format!("pulling snapshot {seq}, {done} of {count} packs"));
-    }
-    progress.finish();
-    Ok(complete)
+    /// A file is there and has another size.
+    wrong: Vec<(Sha256, u64)>,
 }
 
-/// What the source does not have as it must is not to be reused: `retain` tells the agent, where it may.
-fn note_lost(cycle: &Cycle, error: &FetchError) -> Result<(), PullError> {
-    match error {
-        FetchError::Missing { key } => reread::note(cycle, key, "it is not in the source".to_owned(), None),
-        FetchError::Damaged(damage) => {
-            let why = format!("expected {}, found {}", damage.expected, damage.seen);
-            reread::note(cycle, &damage.key, why, None)
+fn lacking(folder: &Folder, packs: &BTreeMap<Sha256, u64>) -> Result<Lacking, VaultError> {
+    let mut lacking = Lacking::default();
+    for (sha256, size) in packs {
+        match folder.size(&layout::pack(sha256))? {
+            Some(there) if there == *size => {}
+            None => lacking.missing.push((*sha256, *size)),
+            Some(_) => lacking.wrong.push((*sha256, *size)),
         }
-        FetchError::Store(_) | FetchError::Vault(_) => Ok(()),
     }
+    Ok(lacking)
 }
 
-async fn fetch_one(cycle: &Cycle, sha256: Sha256, size: u64, progress: &Progress) -> Result<(), FetchError> {
-    let verified = cycle.fetcher.object(&Named::<Pack>::pack(sha256, size), progress).await?;
-    let (folder, now) = (cycle.folder.clone(), cycle.now);
-    let placed = tokio::task::spawn_blocking(move || folder.place(verified, now)).await;
-    placed.unwrap_or_else(|_| {
-        let path = cycle.folder.full_path(&layout::pack(&sha256));
-        let source = std::io::Error::other("the thread that did it is gone");
-        Err(VaultError::Io { action: "put in place", path, source })
-    })?;
-    Ok(())
+/// Moves files of a wrong size out of the way, so that what they should be can be fetched, and says so.
+async fn set_aside(cycle: &Cycle, wrong: Vec<(Sha256, u64)>) -> Result<Vec<(Sha256, u64)>, PullError> {
+    let folder = cycle.folder.clone();
+    let moved = blocking("packs", move || {
+        let lock = folder.vault().lock_exclusive()?;
+        let mut moved = Vec::new();
+        for (sha256, size) in wrong {
+            let key = layout::pack(&sha256);
+            // Looked at again under the lock: a heal may have put it right.
+            let there = folder.size(&key)?;
+            if there != Some(size) {
+                folder.set_aside(&key, &lock)?;
+                moved.push((sha256, size, there.unwrap_or(0)));
+            }
+        }
+        Ok::<_, VaultError>(moved)
+    })
+    .await?;
+    for (sha256, size, there) in &moved {
+        let why = format!("expected {size} bytes, found {there}; the file was moved to {}", layout::DAMAGED);
+        let next = "nothing, if it ends with the next pull: this one fetches it again; look at the disk";
+        cycle.find(AlarmKind::VaultDamaged, Stage::Snapshots, layout::pack(sha256), why, next)?;
+    }
+    Ok(moved.into_iter().map(|(sha256, size, _)| (sha256, size)).collect())
 }

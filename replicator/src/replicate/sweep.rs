@@ -7,9 +7,11 @@ use crate::alarm::{AlarmKind, Stage};
 use crate::catalog::{Cursor, Side};
 use lifeboat_format::id::Sha256;
 use lifeboat_format::layout;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const PAGES: usize = 2;
+/// Packs of the vault that one pull compares: it may hold far more than the primary still has.
+const COMPARED: usize = 20_000;
 /// More missing packs than this in one pull are counted, not named and not asked for one by one.
 const NAMED: usize = 20;
 
@@ -34,7 +36,7 @@ pub(super) async fn run(cycle: &Cycle) -> Result<(), PullError> {
     }
     // A page of nothing but junk moves on all the same.
     let until = if ended { None } else { after.as_deref().and_then(end_of) };
-    compare(cycle, start, until, &sizes).await?;
+    let until = compare(cycle, start, until, &sizes).await?;
     let cursor = until.map_or_else(String::new, |u| u.to_hex());
     Ok(cycle.catalogue.set_cursor(cluster, Cursor::Sweep, &cursor)?)
 }
@@ -48,12 +50,45 @@ fn end_of(key: &str) -> Option<Sha256> {
     })
 }
 
+/// What is known to be wrong in the primary: only that can come to an end.
+struct Known {
+    alarms: BTreeSet<String>,
+    damaged: BTreeSet<String>,
+}
+
+impl Known {
+    fn read(cycle: &Cycle) -> Result<Self, PullError> {
+        let (catalogue, cluster) = (&cycle.catalogue, cycle.cluster());
+        let alarms = catalogue.alarms(cluster)?.into_iter();
+        let damaged = catalogue.damaged(cluster, Side::Primary, 1 << 20)?.into_iter();
+        Ok(Self {
+            alarms: alarms.filter(|a| a.kind == AlarmKind::PrimaryLost).map(|a| a.what).collect(),
+            damaged: damaged.map(|d| d.key).collect(),
+        })
+    }
+
+    fn end_alarm(&self, cycle: &Cycle, key: &str) -> Result<(), PullError> {
+        if self.alarms.contains(key) {
+            cycle.catalogue.end_alarm(cycle.cluster(), AlarmKind::PrimaryLost, key)?;
+        }
+        Ok(())
+    }
+
+    fn end_lost(&self, cycle: &Cycle, key: &str) -> Result<(), PullError> {
+        if self.damaged.contains(key) {
+            cycle.catalogue.end_lost(cycle.cluster(), Side::Primary, key)?;
+        }
+        Ok(())
+    }
+}
+
+/// Compares from behind `start` up to `until`, or up to where it has done enough for one pull, which it gives back.
 async fn compare(
     cycle: &Cycle,
     start: Option<Sha256>,
     until: Option<Sha256>,
     sizes: &BTreeMap<Sha256, u64>,
-) -> Result<(), PullError> {
+) -> Result<Option<Sha256>, PullError> {
     let cluster = cycle.cluster();
     let next = "the vault holds it whole, and `heal` puts it back; find out who can delete or overwrite in the source";
     let mut lost = 0;
@@ -61,17 +96,20 @@ async fn compare(
         // A new round; raised again when there are still so many.
         cycle.catalogue.end_alarm(cluster, AlarmKind::PrimaryLost, layout::PACKS)?;
     }
-    for (pack, last) in cycle.catalogue.packs_with_last(cluster, start, until)? {
+    let known = Known::read(cycle)?;
+    let packs = cycle.catalogue.packs_with_last(cluster, start, until, COMPARED)?;
+    let until = packs.last().filter(|_| packs.len() == COMPARED).map(|(pack, _)| pack.sha256).or(until);
+    for (pack, last) in packs {
         let key = layout::pack(&pack.sha256);
         if !expected::there(cycle, last)? {
             // Forgotten there by our own retention, which may have deleted it.
-            cycle.catalogue.end_alarm(cluster, AlarmKind::PrimaryLost, &key)?;
+            known.end_alarm(cycle, &key)?;
             continue;
         }
         let there = sizes.get(&pack.sha256).copied();
         if there == Some(pack.size) {
-            cycle.catalogue.end_lost(cluster, Side::Primary, &key)?;
-            cycle.catalogue.end_alarm(cluster, AlarmKind::PrimaryLost, &key)?;
+            known.end_lost(cycle, &key)?;
+            known.end_alarm(cycle, &key)?;
             continue;
         }
         lost += 1;
@@ -96,5 +134,5 @@ async fn compare(
         let why = format!("{lost} packs that the vault holds are missing from this part of the listing");
         cycle.find(AlarmKind::PrimaryLost, Stage::Sweep, what, why, next)?;
     }
-    Ok(())
+    Ok(until)
 }

@@ -89,16 +89,40 @@ pub fn collected(vault: &Vault, cluster: &ClusterName) -> Result<HashSet<Sha256>
     Ok(String::from_utf8_lossy(&names).lines().filter_map(|line| line.parse().ok()).collect())
 }
 
+/// A snapshot that was forgotten before it was whole: it is pulled no more. Its manifest is kept like all others, and what
+/// came of its packs is known from now on, so that it can be collected.
+fn bury(folder: &Folder, catalogue: &Catalogue, cluster: &ClusterName, seq: u64) -> Result<(), PullError> {
+    let Some(mut row) = catalogue.snapshot(cluster.as_str(), seq)? else { return Ok(()) };
+    let mut there = Vec::new();
+    for sha256 in folder.packs_of_pending(seq)? {
+        if let Some(size) = folder.size(&layout::pack(&sha256))? {
+            there.push(HeldPack { sha256, size });
+        }
+    }
+    folder.bury(seq)?;
+    row.state = State::Forgotten;
+    row.forgotten = folder.modified(&layout::tombstone(seq))?;
+    (row.packs, row.bytes) = (there.len() as u64, there.iter().map(|p| p.size).sum());
+    catalogue.hold(cluster.as_str(), &row, &there)?;
+    tracing::info!(cluster = %cluster, seq, "Forgotten before it was complete; it is pulled no more");
+    Ok(folder.end_pending(seq)?)
+}
+
 /// Brings the catalogue up to date with what retention did since the last pull: tombstones written and taken back, packs
 /// deleted. Whoever calls it is the catalogue's writer.
 pub fn take_over(folder: &Folder, catalogue: &Catalogue, cluster: &ClusterName) -> Result<(), PullError> {
     let tombstones: HashSet<u64> = folder.tombstones()?.into_iter().collect();
-    for mut row in catalogue.snapshots(cluster.as_str())? {
-        let next = match (row.state, tombstones.contains(&row.seq)) {
+    for (seq, state) in catalogue.states(cluster.as_str(), 0)? {
+        let next = match (state, tombstones.contains(&seq)) {
             (State::Held, true) => State::Forgotten,
             (State::Forgotten, false) => State::Held,
+            (State::Pending, true) => {
+                bury(folder, catalogue, cluster, seq)?;
+                continue;
+            }
             _ => continue,
         };
+        let Some(mut row) = catalogue.snapshot(cluster.as_str(), seq)? else { continue };
         row.forgotten = match next {
             State::Forgotten => folder.modified(&layout::tombstone(row.seq))?,
             _ => None,

@@ -4,7 +4,7 @@
 use super::pace::Pace;
 use crate::activity::Activity;
 use crate::audit;
-use crate::catalog::{Catalogue, State};
+use crate::catalog::{Catalogue, SnapshotRow, State};
 use crate::replicate::charters;
 use crate::replicate::error::PullError;
 use crate::vault::{Folder, VaultError};
@@ -14,7 +14,7 @@ use lifeboat_format::manifest::UnverifiedManifest;
 use lifeboat_format::receipt::Receipt;
 use lifeboat_format::tombstone::Tombstone;
 use lifeboat_format::{layout, limits};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read as _;
 
@@ -42,6 +42,8 @@ pub struct World {
     pub folder: Folder,
     /// By slot: the hash of the payload, and who signed it.
     manifests: BTreeMap<u64, (Sha256, VerifyKey)>,
+    /// Forgotten before they were whole: some of their lists may never have come.
+    never_whole: BTreeSet<u64>,
     /// May have signed receipts, tombstones and the audit log; none while a charter is missing that names some.
     keys: Option<Vec<VerifyKey>>,
 }
@@ -63,6 +65,8 @@ impl World {
         catalogue: &Catalogue,
     ) -> Result<Self, PullError> {
         let rows = catalogue.snapshots(cluster.as_str())?;
+        let never_whole = |r: &&SnapshotRow| r.state == State::Forgotten && r.verified.is_none();
+        let never_whole = rows.iter().filter(never_whole).map(|r| r.seq).collect();
         let placed = rows.into_iter().filter(|r| r.state != State::Pending);
         let charters = charters::trusted(&folder, owner, cluster)?;
         let whole = charters.len() >= catalogue.charters(cluster.as_str())?.len();
@@ -70,6 +74,7 @@ impl World {
         Ok(Self {
             cluster: cluster.clone(),
             manifests: placed.map(|r| (r.seq, (r.sha256, r.signer))).collect(),
+            never_whole,
             keys,
             folder,
         })
@@ -177,6 +182,9 @@ impl World {
 
     /// Lists that a manifest of the vault names and that are not there.
     pub fn lists_gone(&self, seq: u64) -> Result<Vec<String>, VaultError> {
+        if self.never_whole.contains(&seq) {
+            return Ok(Vec::new());
+        }
         let Some((bytes, _)) = self.folder.read(&layout::manifest(seq), limits::MANIFEST_MAX)? else {
             return Ok(Vec::new());
         };

@@ -263,6 +263,28 @@ impl Folder {
         self.settle()
     }
 
+    /// Gives the manifest of a snapshot that was forgotten before it was complete its name, behind its tombstone: it is kept
+    /// like all others, and nobody takes it for a snapshot.
+    pub fn bury(&self, seq: u64) -> Result<(), VaultError> {
+        let (from, to) = (self.path(&pending_manifest(seq)), self.path(&layout::manifest(seq)));
+        if self.size(&layout::tombstone(seq))?.is_none() {
+            let error = std::io::Error::other("it has no tombstone");
+            return Err(self.vault.fail("bury", &to, error));
+        }
+        match self.vault.disk.rename_new(&from, &to) {
+            Ok(()) => {}
+            // Done before, by a pull that was cut short.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::AlreadyExists
+                ) => {}
+            Err(error) => return Err(self.vault.fail("bury", &to, error)),
+        }
+        self.vault.unsynced(&to);
+        self.settle()
+    }
+
     /// Forgets a snapshot: only what was decided has the type for it.
     pub fn keep_tombstone(
         &self,
@@ -304,15 +326,24 @@ impl Folder {
             if layout::parse_pending(&key).is_none() {
                 continue;
             }
-            let Some((bytes, _)) = self.read(&key, PENDING_MAX)? else { continue };
-            let pending: PendingPacks = serde_json::from_slice(&bytes).map_err(|e| VaultError::Io {
-                action: "understand",
-                path: self.full_path(&key),
-                source: std::io::Error::other(e),
-            })?;
-            packs.extend(pending.packs);
+            packs.extend(self.read_pending_packs(&key)?);
         }
         Ok(packs)
+    }
+
+    /// What one snapshot under way needs; nothing where that was not named yet.
+    pub fn packs_of_pending(&self, seq: u64) -> Result<Vec<Sha256>, VaultError> {
+        self.read_pending_packs(&layout::pending(seq))
+    }
+
+    fn read_pending_packs(&self, key: &str) -> Result<Vec<Sha256>, VaultError> {
+        let Some((bytes, _)) = self.read(key, PENDING_MAX)? else { return Ok(Vec::new()) };
+        let pending: PendingPacks = serde_json::from_slice(&bytes).map_err(|e| VaultError::Io {
+            action: "understand",
+            path: self.full_path(key),
+            source: std::io::Error::other(e),
+        })?;
+        Ok(pending.packs)
     }
 
     /// Deletes a pack that nothing kept needs. `_lock` is held since the last look at what is under way.

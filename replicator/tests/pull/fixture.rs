@@ -253,7 +253,7 @@ pub fn replicator(vault: Arc<Vault>, clock: Arc<dyn Clock>) -> Replicator {
     let patience =
         Patience { attempts: 6, pause: Duration::from_millis(1), stall: Duration::from_millis(300) };
     let activity = Arc::new(Activity::new(Mode::Quiet));
-    Replicator { vault, catalogue, clock, activity, transfers: 4, patience }
+    Replicator::new(vault, catalogue, clock, activity, 4, patience)
 }
 
 /// A vault in a temporary directory.

@@ -8,6 +8,8 @@ mod damage;
 mod disk;
 mod fixture;
 mod hostile;
+mod limits;
+mod millions;
 mod monitoring;
 mod plain;
 mod primary;

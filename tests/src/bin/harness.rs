@@ -2,13 +2,14 @@
 //! prints; what it does is in the library.
 
 use clap::{Parser, Subcommand};
-use lifeboat_tests::harness::dns;
 use lifeboat_tests::harness::image::{Image, REDIS};
 use lifeboat_tests::harness::standing::{self, Kind};
+use lifeboat_tests::harness::{Slow, dns};
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Real clusters and S3 servers on this machine, to try things with.
 #[derive(Parser)]
@@ -47,6 +48,14 @@ enum Command {
         /// NAME=ADDRESS
         #[arg(value_parser = dns::record)]
         records: Vec<(String, Ipv4Addr)>,
+    },
+    /// A server as if it were far away: ADDRESS= is where it is reached. Ends when standard input does, or after an hour.
+    Slow {
+        #[arg(long)]
+        server: SocketAddr,
+        /// Milliseconds of a round trip.
+        #[arg(long)]
+        ms: u64,
     },
     /// An S3 server with a bucket.
     S3 {
@@ -102,12 +111,27 @@ fn act(command: &Command) -> anyhow::Result<String> {
             dns::serve(*listen, &records.iter().cloned().collect())?;
             Ok(String::new())
         }
+        Command::Slow { server, ms } => slow(*server, Duration::from_millis(*ms)),
         Command::Down { name } => down(&Kind::Cluster, name, "cluster"),
         Command::S3 { command: S3::Up { name, beside } } => {
             up(&Kind::S3 { beside: beside.clone() }, name, "S3 server")
         }
         Command::S3 { command: S3::Down { name } } => down(&Kind::S3 { beside: None }, name, "S3 server"),
     }
+}
+
+fn slow(server: SocketAddr, round_trip: Duration) -> anyhow::Result<String> {
+    let slow = Slow::before(server, round_trip)?;
+    let mut out = std::io::stdout();
+    writeln!(out, "ADDRESS={}", slow.address())?;
+    out.flush()?;
+    let (ended, end) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let _gone = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        let _gone = ended.send(());
+    });
+    let _ended = end.recv_timeout(Duration::from_secs(3600));
+    Ok(String::new())
 }
 
 fn up(kind: &Kind, name: &str, what: &str) -> anyhow::Result<String> {

@@ -14,12 +14,14 @@ pub mod ports;
 pub mod process;
 pub mod s3;
 pub mod scratch;
+pub mod slow;
 pub mod standing;
 pub mod systemd;
 
 pub use cluster::Cluster;
 pub use node::Node;
 pub use s3::S3Server;
+pub use slow::Slow;
 pub use systemd::Systemd;
 
 use anyhow::{Result, anyhow};
