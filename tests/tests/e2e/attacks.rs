@@ -199,13 +199,13 @@ async fn a_charter_that_is_rolled_back_is_an_alarm_and_stays_in_force() {
     assert_eq!(alarms(&site.pull().await), []);
 }
 
-/// Whatever object of the primary changes after it was replicated: it is found in one sweep, and what the vault has is untouched.
+/// Whichever pack of the primary changes after it was replicated, and the newest manifest, it is found in one sweep, and what the
+/// vault has is untouched. (Charters, epochs, lists and older manifests are not read again there; the vault has them.)
 #[tokio::test(flavor = "multi_thread")]
-async fn a_byte_that_flips_in_any_object_of_the_primary_is_found() {
+async fn a_byte_that_flips_in_any_pack_of_the_primary_is_found() {
     let site = well().await;
-    let all = site.keys("");
-    // Send logs are the agent's own, sealed and checked by it, and not replicated.
-    for key in all.iter().filter(|k| !k.starts_with("agent/")) {
+    let all = site.keys("packs/").into_iter().chain([layout::manifest(3)]).collect::<Vec<_>>();
+    for key in &all {
         let right = site.bytes(key);
         let mut wrong = right.clone();
         let middle = wrong.len() / 2;
