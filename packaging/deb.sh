@@ -40,12 +40,15 @@ Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
 Upstream-Name: lifeboat
 
 Files: *
-Copyright: the authors of Lifeboat
+Copyright: 2026 the authors of Lifeboat
 License: Apache-2.0
  On Debian systems the text of the license is in /usr/share/common-licenses/Apache-2.0.
 COPYRIGHT
 put 0644 "$stage/copyright" "$doc/copyright"
-printf 'lifeboat (%s) unstable; urgency=medium\n\n  * See /usr/share/doc/lifeboat/NEWS.gz.\n\n -- Lifeboat <lifeboat@localhost>  %s\n' \
+# The scripts are three lines around systemd's own tools; debhelper's would ask for debhelper.
+printf 'lifeboat: maintainer-script-calls-systemctl [%s]\n' 'postinst:*' 'prerm:*' >"$stage/overrides"
+put 0644 "$stage/overrides" usr/share/lintian/overrides/lifeboat
+printf 'lifeboat (%s) unstable; urgency=medium\n\n  * See /usr/share/doc/lifeboat/NEWS.gz.\n\n -- Lifeboat <packages@lifeboat.dev>  %s\n' \
   "$version" "$(date -u -R -d "@$SOURCE_DATE_EPOCH")" >"$stage/changelog"
 put 0644 "$stage/changelog" "$doc/changelog"
 put 0644 CHANGELOG.md "$doc/NEWS"

@@ -1,6 +1,5 @@
 //! `alarm list`, `alarm show` and `alarm resolve`.
 
-use super::retain::only;
 use lifeboat_common::clock::Clock;
 use lifeboat_common::config::ReplicatorConfig;
 use lifeboat_common::exit::{Exit, UsageError};
@@ -25,8 +24,17 @@ pub(crate) enum Command {
     ///
     /// The alarm ends. Where its cause stays, such as junk that nobody may delete from the primary, it comes back only
     /// when it says something else. Forgetting, which an anomaly freezes, goes on once no such alarm is open.
+    ///
+    /// With --kind, all of one kind: for a flood of junk that a person has looked through.
     Resolve {
-        name: String,
+        #[arg(required_unless_present = "kind")]
+        name: Option<String>,
+        /// All alarms of this kind, such as `forged`, instead of one by its name
+        #[arg(long, value_name = "KIND", conflicts_with = "name")]
+        kind: Option<String>,
+        /// Of this cluster only; for --kind where there are several
+        #[arg(long, value_name = "NAME", requires = "kind")]
+        cluster: Option<String>,
         /// Why, for those who come after; kept with it
         #[arg(long, value_name = "TEXT")]
         note: String,
@@ -114,21 +122,60 @@ pub(crate) fn run(
             let _ = writeln!(text, "  forgetting is {freezes}");
             Ok((Document { schema, alarms: vec![n] }, text, Exit::Done))
         }
-        Command::Resolve { name, note } => {
-            let n = find(alarms, name)?;
-            let source = only(config, Some(&n.cluster))?;
-            let catalogue = setup::catalogue_for_alarms(config)?;
-            let vault = setup::open_vault(Work::Operator, config, Options::default(), clock)?;
-            let key = source::receipt_key(&source.cluster, &source.receipt_key)?;
-            let why = format!("{}: {note}", n.alarm.kind.name());
-            let event = Event::new("alarm-resolved", n.alarm.what.clone(), why);
-            // Written down first: what is not in the log did not happen.
-            let folder = vault.folder(&source.cluster);
-            audit::append(&folder, &source.cluster, &key, "operator", vec![event], clock.now())?;
-            catalogue.resolve(source.cluster.as_str(), &n.alarm, note, clock.now())?;
-            let text =
-                format!("Resolved: {} of {}: {}\n", n.alarm.kind.name(), n.cluster, plain(&n.alarm.what));
-            Ok((Document { schema, alarms: vec![n] }, text, Exit::Done))
+        Command::Resolve { name, kind, cluster, note } => {
+            let of_kind = |n: &Named| {
+                Some(n.alarm.kind.name()) == kind.as_deref()
+                    && cluster.as_ref().is_none_or(|c| *c == n.cluster)
+            };
+            let alarms = match name {
+                Some(name) => vec![find(alarms, name)?],
+                None => alarms.into_iter().filter(of_kind).collect(),
+            };
+            if alarms.is_empty() {
+                let kind = kind.as_deref().unwrap_or_default();
+                return Err(
+                    UsageError::new(format!("No open alarm is of kind '{kind}'; see `alarm list`")).into()
+                );
+            }
+            let text = resolve(config, &alarms, note, clock)?;
+            Ok((Document { schema, alarms }, text, Exit::Done))
         }
     }
+}
+
+fn resolve(
+    config: &ReplicatorConfig,
+    alarms: &[Named],
+    note: &str,
+    clock: &dyn Clock,
+) -> anyhow::Result<String> {
+    let catalogue = setup::catalogue_for_alarms(config)?;
+    let vault = setup::open_vault(Work::Operator, config, Options::default(), clock)?;
+    let mut text = String::new();
+    for source in &config.sources {
+        let ours = || alarms.iter().filter(|n| n.cluster == source.cluster.as_str());
+        if ours().next().is_none() {
+            continue;
+        }
+        let key = source::receipt_key(&source.cluster, &source.receipt_key)?;
+        let event = |n: &Named| {
+            Event::new("alarm-resolved", n.alarm.what.clone(), format!("{}: {note}", n.alarm.kind.name()))
+        };
+        // Written down first: what is not in the log did not happen.
+        let events = ours().map(event).collect();
+        audit::append(
+            &vault.folder(&source.cluster),
+            &source.cluster,
+            &key,
+            "operator",
+            events,
+            clock.now(),
+        )?;
+        for n in ours() {
+            catalogue.resolve(source.cluster.as_str(), &n.alarm, note, clock.now())?;
+            let (kind, what) = (n.alarm.kind.name(), plain(&n.alarm.what));
+            let _ = writeln!(text, "Resolved: {kind} of {}: {what}", n.cluster);
+        }
+    }
+    Ok(text)
 }

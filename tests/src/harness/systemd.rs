@@ -16,7 +16,8 @@ const READY: Duration = Duration::from_secs(60);
 
 /// Control groups of its own first: systemd makes `payload` in those that it finds itself in, and two would meet there.
 /// Then a root on memory that shows the machine's files and none of its enabled units; what the container manager leaves
-/// in /run goes with the mounts, too. The shell stays, because the first process of a namespace must reap.
+/// in /run goes with the mounts, too. The shell stays, because the first process of a namespace must reap, and because what
+/// is asked to reboot ends with 133 and wants to be started again.
 const FIRST_PROCESS: &str = r#"
 set -e
 for hierarchy in /sys/fs/cgroup/systemd /sys/fs/cgroup/unified /sys/fs/cgroup; do
@@ -32,10 +33,9 @@ for own in etc/systemd/system var/log/journal; do
   mkdir -p "$1/root/$own"
 done
 mount -t tmpfs -o mode=0755 tmpfs /run
-systemd-nspawn --register=no --keep-unit --directory="$1/root" --machine="$2" --boot --private-network \
+until systemd-nspawn --register=no --keep-unit --directory="$1/root" --machine="$2" --boot --private-network \
   --link-journal=no --resolv-conf=off --timezone=off --console=pipe \
-  systemd.unit="$3" systemd.firstboot=no &
-wait
+  systemd.unit="$3" systemd.firstboot=no; [ $? != 133 ]; do :; done
 "#;
 
 /// Waits until its owner is gone (its standard input then ends) and removes the control groups: no namespace does that.

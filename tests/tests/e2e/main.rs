@@ -8,6 +8,7 @@
 
 mod agent_commit;
 mod agent_crash;
+mod attacks;
 mod compromise;
 mod controller;
 mod faults;

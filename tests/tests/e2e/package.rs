@@ -293,10 +293,14 @@ fn it_waits_for_a_disk_that_is_full(host: &Host) {
     host.run(&["chown", "lifeboat:lifeboat", vault]);
     host.run(&["systemctl", "start", UNIT]);
     host.is_well(3);
-    host.run(&["sh", "-c", "dd if=/dev/zero of=/var/lib/lifeboat/vault/filler bs=64k 2>/dev/null || true"]);
+    // Less is free than is to stay free; then nothing at all.
+    let most = "cd /var/lib/lifeboat/vault && head -c $(($(df --output=avail -B1 . | tail -1) - 2000000)) /dev/zero >filler";
+    host.run(&["sh", "-c", most]);
     host.backup();
     host.wait("full", PATIENTLY, |c| alarms(c).contains(&"vault-full") && c["snapshots"] == 3);
-    assert!(host.active(UNIT));
+    host.run(&["sh", "-c", "cat /dev/zero >>/var/lib/lifeboat/vault/filler 2>/dev/null || true"]);
+    std::thread::sleep(Duration::from_secs(5));
+    assert!(host.active(UNIT), "{}", host.systemd.journal(UNIT).unwrap());
     host.run(&["rm", "/var/lib/lifeboat/vault/filler"]);
     host.is_well(4);
     host.run(&["systemctl", "stop", UNIT]);

@@ -47,15 +47,15 @@ fn policy() -> String {
 }
 
 /// A repository on a server of its own, and a replicator in this process whose clock the test moves.
-struct Site {
-    server: S3Server,
-    world: World,
+pub(crate) struct Site {
+    pub(crate) server: S3Server,
+    pub(crate) world: World,
     clock: Arc<ManualClock>,
     tree: PathBuf,
 }
 
 impl Site {
-    fn new(versions: bool) -> Self {
+    pub(crate) fn new(versions: bool) -> Self {
         let options =
             ServerOptions { kind: Kind::VersityGw, no_versioning: !versions, ..ServerOptions::default() };
         let server = S3Server::start_with(&options).unwrap();
@@ -75,7 +75,7 @@ impl Site {
         site
     }
 
-    fn file(&self, user: &str) -> PathBuf {
+    pub(crate) fn file(&self, user: &str) -> PathBuf {
         self.server.credentials_file(user).unwrap()
     }
 
@@ -105,18 +105,18 @@ impl Site {
         }
     }
 
-    fn config(&self) -> ReplicatorConfig {
+    pub(crate) fn config(&self) -> ReplicatorConfig {
         setup::load(&self.world.admin().join("replicator.toml")).unwrap()
     }
 
     /// A snapshot of a file that no other has.
-    fn backup(&self) {
+    pub(crate) fn backup(&self) {
         let noise: Vec<u8> = (0..200_000).map(|_| rand::random()).collect();
         std::fs::write(self.tree.join("noise"), noise).unwrap();
         backup_path(&self.world, "data", &self.tree, &[]).expect(0);
     }
 
-    async fn pull(&self) -> Outcome {
+    pub(crate) async fn pull(&self) -> Outcome {
         let (config, clock): (_, Arc<dyn Clock>) = (self.config(), self.clock.clone());
         let replicator = setup::open(&config, Options::default(), clock.clone(), Mode::Quiet).unwrap();
         let sources = setup::sources(&config, &clock).await.unwrap();
@@ -125,7 +125,7 @@ impl Site {
         outcome
     }
 
-    async fn retain(&self) -> Pass {
+    pub(crate) async fn retain(&self) -> Pass {
         let (config, clock): (_, Arc<dyn Clock>) = (self.config(), self.clock.clone());
         let vault = setup::open_vault(Work::Retain, &config, Options::default(), &*clock).unwrap();
         let catalogue = setup::catalogue(&config).unwrap();
@@ -136,16 +136,26 @@ impl Site {
         roles.primary(&retainer).run(clock.now()).await.unwrap()
     }
 
-    fn days_pass(&self, days: i64) {
+    /// A pass in the vault.
+    pub(crate) fn forget(&self) -> lifeboat_replicator::retain::Pass {
+        let config = self.config();
+        let vault = setup::open_vault(Work::Retain, &config, Options::default(), &*self.clock).unwrap();
+        let catalogue = setup::catalogue(&config).unwrap();
+        let source = &config.sources[0];
+        let key = source::receipt_key(&source.cluster, &source.receipt_key).unwrap();
+        Retainer::of(source, &key, &vault, &catalogue).run(self.clock.now()).unwrap()
+    }
+
+    pub(crate) fn days_pass(&self, days: i64) {
         self.clock.set(self.clock.now() + SignedDuration::from_hours(24 * days));
     }
 
-    fn keys(&self, prefix: &str) -> Vec<String> {
+    pub(crate) fn keys(&self, prefix: &str) -> Vec<String> {
         let all = self.server.list_objects("box", &format!("backups/prod/{prefix}")).unwrap();
         all.into_iter().map(|k| k.strip_prefix("backups/prod/").unwrap().to_owned()).collect()
     }
 
-    fn bytes(&self, key: &str) -> Vec<u8> {
+    pub(crate) fn bytes(&self, key: &str) -> Vec<u8> {
         self.server.get_object("box", &format!("backups/prod/{key}")).unwrap()
     }
 
@@ -174,7 +184,7 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }
 
-fn alarms(outcome: &Outcome) -> Vec<(AlarmKind, String)> {
+pub(crate) fn alarms(outcome: &Outcome) -> Vec<(AlarmKind, String)> {
     let of_age = [AlarmKind::RpoMissed, AlarmKind::AgentStopped, AlarmKind::NotCovered];
     let all = outcome.alarms.iter().filter(|a| !of_age.contains(&a.kind));
     all.map(|a| (a.kind, a.what.clone())).collect()
