@@ -22,6 +22,8 @@ use tokio::time::{Instant, timeout};
 const OUTGOING: usize = 64;
 /// Between two words of progress.
 const PACE: Duration = Duration::from_secs(1);
+/// How long the last word may take to be on its way.
+const LAST_WORD: Duration = Duration::from_secs(10);
 /// How long a worker waits for one before it to let go of the directory.
 const PREDECESSOR: Duration = Duration::from_secs(100);
 /// Paths and failures that go into a report, and the length of each, bytes.
@@ -83,7 +85,7 @@ where
     // If nobody is there to hear it, there is nobody to tell either.
     let _nobody_hears = frames.send(encode(&last)).await;
     drop(frames);
-    let _nobody_hears = timeout(ALIVE, writer).await;
+    let _nobody_hears = timeout(LAST_WORD, writer).await;
     done
 }
 
