@@ -113,8 +113,7 @@ async fn check_role(
             "[source.{role}] has no credentials_file; give it one of its own, so that no other unit has its rights"
         ));
     };
-    let others =
-        roles(config).into_iter().filter(|(other, _)| *other != role).map(|(other, file)| (other, file));
+    let others = roles(config).into_iter().filter(|(other, _)| *other != role);
     let mut others = others.chain([("s3", config.s3.credentials_file.as_deref())]);
     if let Some((other, _)) = others.find(|(_, theirs)| *theirs == Some(file)) {
         return Err(format!(

@@ -280,33 +280,6 @@ async fn an_emptied_or_rewritten_primary_is_seen_at_once() {
 }
 
 #[tokio::test]
-async fn a_part_of_the_primary_deleted_freezes_forgetting() {
-    for percent in [1, 49, 51, 100] {
-        let primary = Primary::with("prod", 40);
-        let vaulted = Vaulted::new(&primary);
-        vaulted.clean_pull(&primary).await;
-        let packs: Vec<String> =
-            primary.store.keys().into_iter().filter(|k| k.starts_with(layout::PACKS)).collect();
-        let gone = (packs.len() * percent).div_ceil(100);
-        packs.iter().take(gone).for_each(|k| assert!(primary.store.remove(k)));
-        // Time enough for a whole sweep.
-        primary.pass(SignedDuration::from_hours(24));
-        let mut lost = std::collections::BTreeSet::new();
-        for _ in 0..3 {
-            let found = alarms(&vaulted.pull(&primary).await);
-            lost.extend(found.into_iter().filter(|a| a.0 == AlarmKind::PrimaryLost).map(|a| a.1));
-        }
-        assert_eq!(lost.len(), gone, "{percent} %");
-        let now = primary.clock.now() + SignedDuration::from_hours(24 * 5);
-        let pass = vaulted.retaining(&primary, |r| r.run(now).unwrap());
-        let said: Vec<String> = pass.restraints.iter().map(ToString::to_string).collect();
-        assert!(said.iter().any(|s| s.contains("primary-lost")) && pass.forgotten.is_empty(), "{said:?}");
-        assert_eq!(vaulted.held(&primary).len(), 40, "deletion never propagates");
-        assert_eq!(check(vaulted.dir.path(), &primary).len(), 40);
-    }
-}
-
-#[tokio::test]
 async fn a_changed_origin_is_an_alarm_unless_adopted() {
     let mut primary = Primary::with("prod", 1);
     let mut paths = primary.manifest(vec![]);

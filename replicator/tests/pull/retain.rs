@@ -11,7 +11,6 @@ use lifeboat_replicator::alarm::AlarmKind;
 use lifeboat_replicator::audit;
 use lifeboat_replicator::catalog::State;
 use lifeboat_replicator::replicate::recover;
-use lifeboat_replicator::retain::table::Cluster;
 use lifeboat_replicator::retain::{Agreement, Hold, Pass, RetainError};
 use std::path::Path;
 
@@ -99,41 +98,6 @@ async fn what_is_forgotten_can_be_brought_back_for_a_week_and_then_goes() {
     assert!(alarms(&vaulted.pull(&primary).await).is_empty());
     assert_eq!(catalogue.totals("prod").unwrap(), totals);
     assert_eq!(run(&vaulted, &primary, &tight()).forgotten, [] as [u64; 0]);
-}
-
-/// Two years of days, the last of them a leap day, by the default policy.
-#[tokio::test]
-async fn two_years_in_a_vault_are_a_table_with_reasons() {
-    let mut primary = Primary::new("prod");
-    let vaulted = Vaulted::new(&primary);
-    for _ in 0..730 {
-        primary.pass(SignedDuration::from_hours(24));
-        let manifest = primary.manifest(vec![]);
-        primary.commit(&manifest);
-        assert_eq!(vaulted.pull(&primary).await.snapshots, 1);
-    }
-    let pass = vaulted.retaining(&primary, |r| r.preview(primary.clock.now()).unwrap());
-    let text = Cluster::new(&primary.cluster, &pass).text(true);
-    let line = |seq: u64| text.lines().find(|l| l.trim_start().starts_with(&format!("{seq} "))).unwrap();
-    for (seq, words) in [
-        (306, "2027-01-01T"),
-        (306, "keep: yearly 2027"),
-        (365, "keep: monthly 2027-03"),
-        (671, "keep: monthly 2028-01, yearly 2028"),
-        (730, "2028-02-29T"),
-        (730, "daily 2028-02-29"),
-        (1, "forget"),
-        (364, "forget"),
-    ] {
-        assert!(line(seq).contains(words), "{words}: {}", line(seq));
-    }
-    assert_eq!(text.lines().filter(|l| l.contains("keep: ") || l.ends_with("forget")).count(), 730);
-    let kept = text.matches("keep: ").count();
-    assert!((45..60).contains(&kept), "{kept}: {text}");
-    assert!(
-        text.contains("snapshots, ") && pass.forgotten.is_empty() && pass.restraints.is_empty(),
-        "{text}"
-    );
 }
 
 #[tokio::test]

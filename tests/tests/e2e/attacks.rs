@@ -198,25 +198,3 @@ async fn a_charter_that_is_rolled_back_is_an_alarm_and_stays_in_force() {
     put(&site, &second, &right);
     assert_eq!(alarms(&site.pull().await), []);
 }
-
-/// Whichever pack of the primary changes after it was replicated, and the newest manifest, it is found in one sweep, and what the
-/// vault has is untouched. (Charters, epochs, lists and older manifests are not read again there; the vault has them.)
-#[tokio::test(flavor = "multi_thread")]
-async fn a_byte_that_flips_in_any_pack_of_the_primary_is_found() {
-    let site = well().await;
-    let all = site.keys("packs/").into_iter().chain([layout::manifest(3)]).collect::<Vec<_>>();
-    for key in &all {
-        let right = site.bytes(key);
-        let mut wrong = right.clone();
-        let middle = wrong.len() / 2;
-        wrong[middle] ^= 1;
-        put(&site, key, &wrong);
-        site.days_pass(1);
-        let found = alarms(&site.pull().await);
-        assert!(found.iter().any(|(_, what)| what == key), "{key}: {found:?}");
-        put(&site, key, &right);
-        site.days_pass(1);
-        assert_eq!(alarms(&site.pull().await), [], "{key}");
-    }
-    site.world.on_vault(&["verify"]).expect(0);
-}

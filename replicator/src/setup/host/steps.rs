@@ -320,8 +320,9 @@ impl Setup<'_> {
             }
         }
         let words = [PROGRAM, "check-config", "--json", "--config", CONFIG];
-        let (_, said, why) = self.host.run_as(user, &words, ("CREDENTIALS_DIRECTORY", &lent.0))?;
-        serde_json::from_slice(&said).map_err(|_| HostError::Command { words: words.join(" "), why })
+        let ended = self.host.run_as(user, &words, ("CREDENTIALS_DIRECTORY", &lent.0))?;
+        serde_json::from_slice(&ended.said)
+            .map_err(|_| HostError::Command { words: words.join(" "), why: ended.why })
     }
 
     fn services(&mut self, units: &[Unit], others: &[Unit], ready: bool) -> Result<(), HostError> {

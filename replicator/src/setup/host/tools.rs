@@ -21,6 +21,14 @@ pub(super) struct User {
     pub(super) gid: u32,
 }
 
+/// How a program ended, and what it said on each of its outputs.
+pub(super) struct Ended {
+    pub(super) code: Option<i32>,
+    pub(super) said: Zeroizing<Vec<u8>>,
+    pub(super) why: String,
+}
+
+/// A machine.
 #[derive(Debug, Clone)]
 pub struct Host {
     root: PathBuf,
@@ -94,36 +102,28 @@ impl Host {
 
     /// Runs a program of the system and gives what it prints.
     pub(super) fn run(&self, words: &[&str], input: &[u8]) -> Result<Zeroizing<Vec<u8>>, HostError> {
-        let out = self.output(command(words), input)?;
-        if out.0 == Some(0) {
-            Ok(out.1)
+        let ended = self.output(command(words), input)?;
+        if ended.code == Some(0) {
+            Ok(ended.said)
         } else {
-            Err(HostError::Command { words: words.join(" "), why: out.2 })
+            Err(HostError::Command { words: words.join(" "), why: ended.why })
         }
     }
 
     /// Whether a question to a program of the system is answered with yes.
     pub(super) fn asks(&self, words: &[&str]) -> bool {
-        self.root == Path::new("/") && self.output(command(words), &[]).is_ok_and(|out| out.0 == Some(0))
+        self.root == Path::new("/")
+            && self.output(command(words), &[]).is_ok_and(|ended| ended.code == Some(0))
     }
 
     /// Runs a program as another user; its exit code and what it prints.
-    pub(super) fn run_as(
-        &self,
-        user: User,
-        words: &[&str],
-        env: (&str, &Path),
-    ) -> Result<(Option<i32>, Zeroizing<Vec<u8>>, String), HostError> {
+    pub(super) fn run_as(&self, user: User, words: &[&str], env: (&str, &Path)) -> Result<Ended, HostError> {
         let mut command = command(words);
         command.uid(user.uid).gid(user.gid).env(env.0, env.1);
         self.output(command, &[])
     }
 
-    fn output(
-        &self,
-        mut command: Command,
-        input: &[u8],
-    ) -> Result<(Option<i32>, Zeroizing<Vec<u8>>, String), HostError> {
+    fn output(&self, mut command: Command, input: &[u8]) -> Result<Ended, HostError> {
         let words = command.get_program().to_string_lossy().into_owned();
         let fail = |e: std::io::Error| HostError::Command { words: words.clone(), why: e.to_string() };
         let mut child = command.spawn().map_err(fail)?;
@@ -131,7 +131,7 @@ impl Host {
         drop(child.stdin.take().map(|mut stdin| stdin.write_all(input)));
         let out = child.wait_with_output().map_err(fail)?;
         let why = String::from_utf8_lossy(&out.stderr).trim().to_owned();
-        Ok((out.status.code(), Zeroizing::new(out.stdout), why))
+        Ok(Ended { code: out.status.code(), said: Zeroizing::new(out.stdout), why })
     }
 
     /// A user of the system's own lists.
