@@ -64,7 +64,8 @@ impl<'a> Pulling<'a> {
         let (count, bytes) = (missing.len(), missing.iter().map(|(_, size)| size).sum::<u64>());
         // Named before it begins, so that a disk that is too small is said at once.
         drop(cycle.folder.vault().reserve(bytes)?);
-        let progress = cycle.activity.progress(cycle.cluster(), format!("Pulling {} {seq}", cycle.cluster()), bytes);
+        let progress =
+            cycle.activity.progress(cycle.cluster(), format!("Pulling {} {seq}", cycle.cluster()), bytes);
         let fetched = self.fetch_all(seq, missing, count, &progress, outcome).await;
         progress.finish();
         fetched
