@@ -34,18 +34,25 @@ impl Chart<'_> {
                 (i64::try_from(value >> 1).unwrap_or(0), i64::try_from(most >> 1).unwrap_or(0));
             HEIGHT - scale(value, most.max(1), HEIGHT - 4)
         };
-        let mut line = String::new();
-        for (time, value) in self.points {
-            line.push_str(&format!("{},{} ", x(*time), y(*value)));
-        }
+        let mut line: Vec<(i64, i64)> =
+            self.points.iter().map(|(time, value)| (x(*time), y(*value))).collect();
         // A single point is drawn as a level.
-        if self.points.len() == 1 {
-            line.push_str(&format!("{WIDTH},{} ", y(most)));
+        if line.len() == 1 {
+            line.push((WIDTH, y(most)));
         }
         html.markup("<p class=max>").text(&(self.show)(most)).markup("</p><svg viewBox=\"0 0 1000 100\" ");
-        html.markup("preserveAspectRatio=none role=img><polygon class=area points=\"0,100 ").text(&line);
-        html.markup("1000,100\" /><polyline class=top points=\"").text(&line).markup("\" /></svg><p><span>");
+        html.markup("preserveAspectRatio=none role=img><polygon class=area points=\"0,100 ");
+        write_points(html, &line);
+        html.markup("1000,100\" /><polyline class=top points=\"");
+        write_points(html, &line);
+        html.markup("\" /></svg><p><span>");
         html.text(&day(*from)).markup("</span><span>").text(&day(*until)).markup("</span></p></div>");
+    }
+}
+
+fn write_points(html: &mut Html, line: &[(i64, i64)]) {
+    for (x, y) in line {
+        html.number(*x).markup(",").number(*y).markup(" ");
     }
 }
 

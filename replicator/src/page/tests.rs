@@ -145,6 +145,10 @@ fn two_years_are_one_page_without_a_script() {
     // Each of two clusters: 24 months, two charts, and most days forgotten.
     assert_eq!(well.matches("<li><span>").count(), 48);
     assert_eq!(well.matches("<polyline").count(), 4);
+    for points in well.split("<polyline class=top points=\"").skip(1) {
+        let points: Vec<&str> = points.split('"').next().unwrap().split_whitespace().collect();
+        assert!(points.len() > 80 && points.iter().all(|p| p.split(',').all(|n| n.parse::<u32>().is_ok())));
+    }
     assert!(well.matches("class=f ").count() > 1000);
     assert!(well.contains("1971-07-07: no snapshot"), "the outage shows");
     let (status, histories) = made_up(&catalogue, true);
