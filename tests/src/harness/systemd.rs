@@ -164,6 +164,12 @@ impl Systemd {
         }
     }
 
+    /// Name of its control groups.
+    #[must_use]
+    pub fn group(&self) -> String {
+        group_name(self.scratch.path())
+    }
+
     /// Its first process, as the machine numbers it, and the process that holds its namespaces.
     #[must_use]
     pub fn processes(&self) -> [i32; 2] {

@@ -167,7 +167,7 @@ fn the_replicator_is_a_good_service() {
     a_process_that_hangs_is_replaced(&host);
     it_stops_at_once(&host);
     a_wrong_configuration_is_told(&host);
-    let mine = format!("lifeboat-systemd-{}-", std::process::id());
+    let mine = host.systemd.group();
     assert!(!control_groups(&mine).is_empty());
     drop(host);
     assert_eq!(control_groups(&mine), Vec::<PathBuf>::new());
